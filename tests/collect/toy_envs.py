@@ -1,0 +1,84 @@
+"""Tiny environments with every kind of action space, registered on import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+SPACES: dict[str, gym.Space] = {
+    "Box": gym.spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 5.0], np.float32)),
+    "Discrete": gym.spaces.Discrete(3, start=1),
+    "MultiDiscrete": gym.spaces.MultiDiscrete([2, 4, 3]),
+    "MultiBinary": gym.spaces.MultiBinary(4),
+}
+
+
+class ToyEnv(gym.Env):
+    """Frames of one colour that counts the steps; ends after `length` steps. Image under "pixels" of a Dict."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 20}  # noqa: RUF012
+
+    def __init__(self, kind: str = "Box", length: int = 9, height: int = 12, width: int = 10) -> None:
+        self.action_space = SPACES[kind]
+        image = gym.spaces.Box(0, 255, (height, width, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict({"pixels": image, "time": gym.spaces.Box(0, 255, (1,), np.float32)})
+        self.length = length
+        self.shape = (height, width, 3)
+        self.time = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        self.offset = int(self.np_random.integers(100))
+        return self._observe(), {"time": self.time}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.time += 1
+        return self._observe(), 1.0, self.time >= self.length, False, {"time": self.time}
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {
+            "pixels": np.full(self.shape, self.offset + self.time, np.uint8),
+            "time": np.array([self.time], np.float32),
+        }
+
+
+class NoPixels(gym.Env):
+    """Neither an image observation nor a renderer."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = None
+
+
+def constant_policy(env: gym.Env, rng: np.random.Generator) -> Any:
+    """The smallest policy of one's own."""
+    return lambda observation, info: np.zeros(env.action_space.shape, env.action_space.dtype)
+
+
+def failing_policy(env: gym.Env, rng: np.random.Generator) -> Any:
+    """Fails as a user's code would."""
+
+    class OwnError(Exception):
+        pass
+
+    raise OwnError("my own mistake")
+
+
+def lethal_policy(env: gym.Env, rng: np.random.Generator) -> Any:
+    """Kills its process, as the out-of-memory killer would."""
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if "Toy-v0" not in gym.registry:
+    gym.register("Toy-v0", ToyEnv, max_episode_steps=100)
+    gym.register("NoPixels-v0", NoPixels)

@@ -1,0 +1,149 @@
+"""The command ``v2w``: arguments to a configuration, a configuration to a library call, errors to one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import v2w
+
+EXAMPLES = {
+    "collect": """
+  v2w collect                                              the shipped PushT recipe into runs/data/pusht
+  v2w collect num_episodes=20 path=runs/data/small         a smaller one
+  v2w collect dataset=random env_id=CartPole-v1            any Gymnasium environment, random actions
+  v2w collect dataset=my.yaml                              a recipe of your own, over the one its `base` names
+""",
+    "train": """
+  v2w train train=autoencoder                              first: frames to latents and back
+  v2w train train=world_model                              then: the world model, on these latents
+  v2w train dataset=runs/data/small autoencoder=runs/small_ae folder=runs/small max_steps=500 name=small
+  the same command again goes on with a run that was interrupted
+""",
+    "rollout": """
+  v2w rollout                                              random actions in the shipped PushT model, runs/rollout.mp4
+  v2w rollout env.id=gym_pusht/PushT-v0 'env.kwargs={obs_type: pixels, render_mode: rgb_array}'
+  v2w rollout actions=recorded dataset=runs/data/pusht     a test episode's actions, from its first frames
+  v2w rollout kwargs.num_sampling_steps=4 num_steps=300 out=long.gif
+""",
+    "eval": """
+  v2w eval                                                 how true the shipped model's dreams are
+  v2w eval --quick                                         the same on a few samples, under a minute
+  v2w eval benchmark=fidelity checkpoint=runs/small/bundle dataset=runs/data/small
+  v2w eval benchmark=speed
+""",
+    "info": """
+  v2w info                                                 the shipped PushT environment
+  v2w info runs/pusht/bundle                               a folder with a world model
+  v2w info LunarLander-v3                                  any environment that gymnasium.make knows
+""",
+}
+ABOUT = {
+    "collect": "Record a simulator into a dataset.",
+    "train": "Train an autoencoder or a world model on a recorded dataset.",
+    "rollout": "Step an environment, imagined or real, and film it.",
+    "eval": "Run a benchmark and write its report.",
+    "info": "Say what a world model or an environment contains.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    overrides = list(options.overrides)
+    if getattr(options, "quick", False):
+        overrides.append("quick=true")
+    if options.command == "info":
+        overrides = [text if "=" in text else f"target={text}" for text in overrides]
+    try:
+        from configs import load, to_yaml
+
+        config = load(options.command, overrides, options.config)
+        if options.show_config:
+            print(to_yaml(config), end="")
+        else:
+            _run(options.command, config)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.traceback or os.environ.get("V2W_DEBUG") or not _is_users(error):
+            raise
+        print(f"v2w {options.command}: {_message(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(command: str, config: dict[str, Any]) -> None:
+    """Hand the configuration to the library that does the work."""
+    from v2w import commands
+
+    run: Callable[[dict[str, Any]], None] = getattr(commands, command if command != "eval" else "evaluate")
+    run(config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="v2w",
+        description="Video diffusion world models as Gymnasium environments.",
+        epilog="`v2w COMMAND --help` shows every setting of a command with its default, and examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"vid2world-gym {v2w.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
+    for name, about in ABOUT.items():
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            usage=f"v2w {name} [{'TARGET' if name == 'info' else 'group=name ...'}] [key=value ...] [options]",
+        )
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the defaults")
+        command.add_argument("--config", metavar="FILE", help="YAML with settings, read before the key=value pairs")
+        command.add_argument("--show-config", action="store_true", help="print the settings as YAML and stop")
+        command.add_argument("--traceback", action="store_true", help="show where an error came from (or V2W_DEBUG=1)")
+        if name == "eval":
+            command.add_argument("--quick", action="store_true", help="fewer samples, under a minute (quick=true)")
+    return parser
+
+
+class _Command(argparse.ArgumentParser):
+    """A command's parser; its examples, groups and settings are read only when ``--help`` is printed."""
+
+    def format_help(self) -> str:
+        name = self.prog.rpartition(" ")[2]
+        return super().format_help() + (_settings(name) if name in ABOUT else "")
+
+
+def _settings(command: str) -> str:
+    from configs import groups, options, yaml_text
+
+    lines = ["\nexamples:" + EXAMPLES[command].rstrip()]
+    chosen = groups(command)
+    if chosen:
+        lines.append("\ngroups (group=name picks a file, group=my.yaml one of your own):")
+        lines += [f"  {group}: {', '.join(options(group))}" for group in chosen]
+    own = [line for line in yaml_text(command).splitlines() if not line.startswith("groups:")]
+    if any(own):
+        lines += ["\nsettings:", *(f"  {line}" for line in own)]
+    for group, name in chosen.items():
+        lines.append(f"\n{group}={name} (as {group}.KEY=VALUE, or KEY=VALUE where nothing else has the key):")
+        lines += [f"  {line}" for line in yaml_text(command, group, name).splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is about what the user gave, so that one line says more than a traceback."""
+    if isinstance(error, ValueError | OSError | ImportError):
+        return True
+    return any(kind.__module__.startswith("gymnasium.error") for kind in type(error).__mro__)
+
+
+def _message(error: Exception) -> str:
+    extra = {"minari": "sim", "h5py": "sim", "gym_pusht": "sim", "vizdoom": "sim", "ale_py": "sim"}
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in extra:
+        name = error.name.partition(".")[0]
+        return f"{name} is not installed. It comes with: pip install 'vid2world-gym[{extra[name]}]'"
+    return " ".join(str(error).split()) or type(error).__name__

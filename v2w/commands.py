@@ -1,0 +1,60 @@
+"""What each command calls: its configuration, a plain dictionary, becomes the library's own dataclass."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, get_type_hints
+
+from world_model.schema import build
+
+Config = dict[str, Any]
+
+
+def collect(config: Config) -> None:
+    """``v2w collect``: record a simulator."""
+    from v2w_env.collect import CollectConfig
+    from v2w_env.collect import collect as record
+
+    recipe = _own(config.pop("dataset"))
+    recipe["out"] = recipe.pop("path")
+    print(f"dataset: {record(build(CollectConfig, recipe | config))}")
+
+
+def train(config: Config) -> None:
+    """``v2w train``: train what the group ``train`` names, in the shape that the group ``model`` describes."""
+    from world_model import trainer
+
+    recipe, model = _own(config["train"]), _own(config["model"])
+    if config["train"]["base"] == "autoencoder":
+        settings = build(trainer.AutoencoderTrainConfig, recipe | {"model": model["autoencoder"]}, "train.")
+        print(f"autoencoder: {trainer.train_autoencoder(settings)}")
+    else:
+        del model["autoencoder"]  # that of the trained one, which `train.autoencoder` names
+        print(f"world model: {trainer.train_world_model(build(trainer.WorldTrainConfig, recipe | model, 'train.'))}")
+
+
+def rollout(config: Config) -> None:
+    """``v2w rollout``: step an environment and film it."""
+    from v2w.rollout import RolloutConfig, run
+
+    env = _own(config.pop("env"))
+    run(build(RolloutConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | config))
+
+
+def evaluate(config: Config) -> None:
+    """``v2w eval``: run ``benchmarks.NAME.main`` with the dataclass its annotation names."""
+    benchmark = config["benchmark"]
+    main = importlib.import_module(f"benchmarks.{benchmark['base']}").main
+    main(build(get_type_hints(main)["config"], _own(benchmark)))
+
+
+def info(config: Config) -> None:
+    """``v2w info``: describe a world model or an environment."""
+    from v2w.info import run
+
+    print(run(**config))
+
+
+def _own(group: Config) -> Config:
+    """The keys of a group without ``base``, which is the loader's."""
+    return {key: value for key, value in group.items() if key != "base"}

@@ -1,0 +1,50 @@
+"""Policies by name: what acts while recording."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from v2w_env.collect.pusht_policy import pusht_mix
+
+Policy = Callable[[Any, dict[str, Any]], Any]
+PolicyFactory = Callable[[gym.Env, np.random.Generator], Policy]
+
+
+def random_policy(env: gym.Env, rng: np.random.Generator) -> Policy:
+    """Samples of the action space of `env`, drawn from `rng` alone."""
+    space = copy.deepcopy(env.action_space)
+    space.seed(int(rng.integers(2**31)))
+    return lambda observation, info: space.sample()
+
+
+POLICIES: dict[str, PolicyFactory] = {"random": random_policy, "pusht_mix": pusht_mix}
+
+
+def resolve_policy(name: str) -> PolicyFactory:
+    """The policy factory called `name`: a key of `POLICIES`, or "module:function" of your own.
+
+    A factory is called as `factory(env, rng)` once per episode, after the reset, and returns
+    `policy(observation, info) -> action`. All its randomness must come from `rng` (a NumPy generator), so that an
+    episode is the same whichever worker records it.
+
+    Raises:
+        ValueError: if the name is unknown or the import path does not lead to a callable.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"policy: expected one of {sorted(POLICIES)} or 'module:function', got {name!r}")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"policy: cannot import {name!r} ({error}); is the module on PYTHONPATH?") from error
+    if not callable(factory):
+        raise ValueError(f"policy: expected {name!r} to be a function (env, rng) -> policy, got {type(factory)}")
+    return factory

@@ -1,0 +1,37 @@
+"""Making the environment to record from its id."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import gymnasium as gym
+
+from v2w_env.collect.frames import image_key
+
+
+def make_simulator(env_id: str, env_kwargs: dict[str, Any]) -> gym.Env:
+    """`gymnasium.make`, rendering to arrays where the environment has no image observation of its own.
+
+    Gymnasium does not discover installed environments; an id "namespace/Name-v0" is given a chance by importing a
+    module called `namespace`, as most packages (gym_pusht among them) register themselves on import.
+
+    Raises:
+        ValueError: if the id is unknown or its package is missing; says what to install or import.
+    """
+    namespace, slash, _ = env_id.partition("/")
+    unregistered = slash and namespace.isidentifier() and env_id not in gym.registry
+    if unregistered and importlib.util.find_spec(namespace) is not None:
+        importlib.import_module(namespace)
+    try:
+        env = gym.make(env_id, **env_kwargs)
+        if image_key(env.observation_space) is None and "render_mode" not in env_kwargs:
+            env.close()
+            env = gym.make(env_id, render_mode="rgb_array", **env_kwargs)
+    except (gym.error.Error, ImportError) as error:
+        raise ValueError(
+            f"env_id: cannot make {env_id!r} ({error}). Install its package (for PushT: pip install "
+            "'vid2world-gym[sim]'), or name the module that registers it: env_id='module:Name-v0'"
+        ) from error
+    return env

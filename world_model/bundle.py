@@ -1,0 +1,182 @@
+"""A world model on disk: a folder with `config.yaml`, `model.safetensors`, `episodes.npz` and `card.md`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from world_model.model import WorldModel, WorldModelConfig
+from world_model.schema import build
+from world_model.types import ActionSpec
+
+CONFIG, WEIGHTS, EPISODES, CARD = "config.yaml", "model.safetensors", "episodes.npz", "card.md"
+
+
+def save(
+    model: WorldModel,
+    folder: Path,
+    episodes: Mapping[str, np.ndarray] | None = None,
+    card: str | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> Path:
+    """Write a bundle; every file appears whole or not at all.
+
+    Args:
+        episodes: reset clips, ``frames`` uint8 ``[n t h w 3]`` and native ``actions`` ``[n t-1 *shape]``.
+        card: Markdown about data, training and measured quality.
+        dtype: type of the stored weights; half precision keeps 11 significant bits in half the space.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: value.to(dtype).contiguous() if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    with Replacing(folder / CONFIG) as path:
+        path.write_text(yaml.safe_dump(_to_plain(model.config), sort_keys=False))
+    if episodes is not None:
+        with Replacing(folder / EPISODES) as path, path.open("wb") as file:
+            np.savez_compressed(file, **episodes)  # type: ignore[arg-type]
+    if card is not None:
+        with Replacing(folder / CARD) as path:
+            path.write_text(card)
+    with Replacing(folder / WEIGHTS) as path:
+        save_file(tensors, path, metadata={"format": "vid2world-gym", "model": model.config.name})
+    return folder
+
+
+def load(path_or_hub_id: str | Path) -> WorldModel:
+    """Read a bundle from a folder, or fetch it from the hub (``owner/name``)."""
+    folder = locate(path_or_hub_id)
+    config = load_config(folder)
+    with torch.device("meta"):
+        model = WorldModel(config)
+    tensors = read_tensors(folder / WEIGHTS)
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    _compare(expected, {key: tuple(value.shape) for key, value in tensors.items()}, folder / WEIGHTS)
+    model = WorldModel(config)
+    model.load_state_dict({key: value.float() for key, value in tensors.items()})
+    return model
+
+
+def locate(path_or_hub_id: str | Path) -> Path:
+    """The folder of a bundle; a name ``owner/name`` that is no folder is downloaded from the hub (cached)."""
+    folder = Path(path_or_hub_id)
+    if folder.is_dir():
+        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+        if missing:
+            raise ValueError(
+                f"{folder} is not a world model: {' and '.join(missing)} missing; train one with `v2w train`"
+            )
+        return folder
+    name = str(path_or_hub_id)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ValueError(
+            f"no world model at {name!r}: expected a folder with {CONFIG} and {WEIGHTS}, or a hub id owner/name"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, EPISODES, CARD]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"no folder {name!r}, and the hub did not give a model of that name ({type(error).__name__}); check the "
+            "spelling, the connection and, for private models, `hf auth login`"
+        ) from error
+
+
+def load_config(folder: Path) -> WorldModelConfig:
+    """Read ``config.yaml``; unknown or missing keys are errors."""
+    path = folder / CONFIG
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({error}); restore the file") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: expected the settings of a world model, got {values!r}; restore the file")
+    try:
+        return build(WorldModelConfig, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_episodes(folder: Path, actions: ActionSpec) -> dict[str, np.ndarray] | None:
+    """The reset clips of a bundle, or ``None`` where it has none."""
+    path = folder / EPISODES
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            clips = {key: archive[key] for key in ("frames", "actions")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: not readable as reset clips ({error}); restore the file") from error
+    frames, acts = clips["frames"], clips["actions"]
+    if frames.ndim != 5 or frames.dtype != np.uint8 or acts.shape != (len(frames), frames.shape[1] - 1, *actions.shape):
+        raise ValueError(
+            f"{path}: expected uint8 frames [n t h w 3] and actions [n t-1 *{actions.shape}], "
+            f"got {frames.shape} and {acts.shape}"
+        )
+    return clips
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, memory-mapped; says what a file that is none looks like."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        start = path.read_bytes()[:4] if path.is_file() else b""
+        looks = "a zip archive, perhaps a PyTorch checkpoint" if start[:2] == b"PK" else "truncated or foreign"
+        raise ValueError(
+            f"{path}: expected a safetensors file, but it is {looks} ({error}); copy or train it again"
+        ) from error
+
+
+def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    missing, unknown = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    wrong = [
+        f"{key} expected {expected[key]}, got {got[key]}"
+        for key in sorted(expected.keys() & got.keys())
+        if expected[key] != got[key]
+    ]
+    if missing or unknown or wrong:
+        raise ValueError(
+            f"{path} does not fit its {CONFIG}: {len(missing)} tensors missing {missing[:3]}, {len(unknown)} unknown "
+            f"{unknown[:3]}, {len(wrong)} of another shape {wrong[:3]}; both files must come from the same training"
+        )
+
+
+class Replacing:
+    """A temporary name to write to, renamed onto ``path`` on success and removed on failure."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.temporary.chmod(0o644)  # safetensors writes files that only their owner can read
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_to_plain(item) for item in value]
+    return value

@@ -1,0 +1,163 @@
+"""Training losses: diffusion forcing as published, and teacher forcing for models that will be streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from world_model.diffusion.denoiser import Denoiser
+from world_model.diffusion.noise_levels import LevelConfig, draw_levels
+from world_model.diffusion.parameterization import add_noise, clean_from_v, v_target
+from world_model.diffusion.schedule import Schedule
+from world_model.network.time import FrameTree
+from world_model.types import Conditioning, incoming_actions
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What a training step asks of the network.
+
+    Attributes:
+        objective: ``diffusion_forcing`` noises every frame of a clip by its own level and predicts all of them
+            (Vid2World, section 4.2). ``teacher_forcing`` gives every noisy frame the clean past it will have when
+            streamed: clean and noisy copies run side by side, twice the work for every frame a useful target.
+        levels: distribution of noise levels of the frames to predict.
+        max_history_level: teacher forcing noises each history frame by a level drawn from 0..this.
+        action_dropout: probability of hiding a frame's action, each frame by itself.
+        self_history: teacher forcing replaces the recorded past by the network's own predictions in this share of
+            the clips, so that it learns to carry on from its own mistakes.
+        self_history_passes: most times the past is predicted from an already predicted past, once per chained error.
+        context_frames: frames at the start of a clip that stay recorded ones.
+    """
+
+    objective: Literal["diffusion_forcing", "teacher_forcing"] = "diffusion_forcing"
+    levels: LevelConfig = field(default_factory=LevelConfig)
+    max_history_level: int = 0
+    action_dropout: float = 0.2
+    self_history: float = 0.0
+    self_history_passes: int = 1
+    context_frames: int = 4
+
+
+def training_loss(
+    network: Denoiser,
+    schedule: Schedule,
+    latents: Tensor,
+    actions: Tensor,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared error of v on a batch of clips.
+
+    Args:
+        latents: ``[b t c h w]`` clean.
+        actions: ``[b t-1 a]``, ``actions[:, i]`` leads from frame ``i`` to ``i + 1``.
+        generator: a CPU generator; all levels, masks and noise come from it.
+
+    Returns:
+        the scalar loss, and detached scalars to log.
+    """
+    b, t = latents.shape[:2]
+    aligned, mask = incoming_actions(actions)
+    keep = (torch.rand(b, t, generator=generator) >= config.action_dropout).to(mask)
+    cond = Conditioning(actions=aligned, action_mask=mask * keep)
+    levels = draw_levels((b, t), config.levels, generator).to(latents.device)
+    noise = _noise(latents, generator)
+    if config.objective == "diffusion_forcing":
+        error = denoising_error(network, schedule, latents, levels, noise, cond)
+        return error.mean(), _logs(error, levels)
+    if config.objective != "teacher_forcing":
+        raise ValueError(f"objective: expected diffusion_forcing or teacher_forcing, got {config.objective!r}")
+
+    known = replace(cond, action_mask=mask)  # the past happened: its actions are never hidden
+    teacher = _Teacher(network, schedule, known, cond, config.max_history_level, generator)
+    history = latents
+    if config.self_history:
+        history = _own_history(teacher, latents, config)
+    error = teacher.error(history, latents, levels, noise)[:, 1:]
+    return error.mean(), _logs(error, levels[:, 1:])
+
+
+def denoising_error(
+    network: Denoiser, schedule: Schedule, latents: Tensor, levels: Tensor, noise: Tensor, cond: Conditioning
+) -> Tensor:
+    """Squared error of v per frame, ``[b t]``; latents shrink with the level where the schedule rescales."""
+    scaled, signal = latents * schedule.rescale(levels), schedule.signal(levels)
+    v, _ = network(add_noise(scaled, noise, signal), levels, cond)
+    return (v - v_target(scaled, noise, signal)).square().mean((2, 3, 4))
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """Runs a clean history and noisy copies of all its frames in one call."""
+
+    network: Denoiser
+    schedule: Schedule
+    known: Conditioning
+    cond: Conditioning
+    max_history_level: int
+    generator: torch.Generator
+
+    def predict(self, history: Tensor, noisy: Tensor, levels: Tensor, cond: Conditioning) -> Tensor:
+        """v of the noisy frames ``[b t c h w]``, each seeing only the history before it."""
+        b, t = history.shape[:2]
+        past = torch.randint(self.max_history_level + 1, (b, t), generator=self.generator).to(history.device)
+        seen = add_noise(history, _noise(history, self.generator), self.schedule.signal(past))
+        both = Conditioning(
+            actions=_join(self.known.actions, cond.actions), action_mask=_join(self.known.action_mask, cond.action_mask)
+        )
+        tree = FrameTree.teacher(t)
+        v, _ = self.network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)
+        return v[:, t:]
+
+    def error(self, history: Tensor, latents: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        scaled, signal = latents * self.schedule.rescale(levels), self.schedule.signal(levels)
+        v = self.predict(history, add_noise(scaled, noise, signal), levels, self.cond)
+        return (v - v_target(scaled, noise, signal)).square().mean((2, 3, 4))
+
+    def imagine(self, history: Tensor) -> Tensor:
+        """Every frame predicted from pure noise in one step, given the history before it."""
+        levels = torch.full(history.shape[:2], self.schedule.config.num_levels - 1, device=history.device)
+        noise, signal = _noise(history, self.generator), self.schedule.signal(levels)
+        return clean_from_v(noise, self.predict(history, noise, levels, self.known), signal)
+
+    def of_rows(self, rows: Tensor) -> _Teacher:
+        return replace(self, known=self.known.rows(rows), cond=self.cond.rows(rows))
+
+
+@torch.no_grad()
+def _own_history(teacher: _Teacher, latents: Tensor, config: LossConfig) -> Tensor:
+    """The recorded past with, in some clips, all frames after the context imagined (one to several passes deep)."""
+    b = latents.shape[0]
+    rows = (torch.rand(b, generator=teacher.generator) < config.self_history).nonzero()[:, 0].to(latents.device)
+    passes = int(torch.randint(config.self_history_passes, (1,), generator=teacher.generator)) + 1
+    if not len(rows):
+        return latents
+    chosen, recorded = teacher.of_rows(rows), latents[rows]
+    history = recorded
+    for _ in range(passes):
+        imagined = chosen.imagine(history)[:, config.context_frames :]
+        history = torch.cat([recorded[:, : config.context_frames], imagined.to(recorded)], dim=1)
+    return latents.index_copy(0, rows, history)
+
+
+def _join(a: Tensor | None, b: Tensor | None) -> Tensor:
+    assert a is not None and b is not None
+    return torch.cat([a, b], dim=1)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
+def _logs(error: Tensor, levels: Tensor) -> dict[str, Tensor]:
+    """Error at pure noise and below the middle level, where there are such frames in the batch."""
+    error = error.detach()
+    logs = {"loss": error.mean()}
+    for name, chosen in (("loss_terminal", levels >= 999), ("loss_low", levels < 500)):
+        if bool(chosen.any()):
+            logs[name] = error[chosen].mean()
+    return logs

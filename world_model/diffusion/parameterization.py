@@ -1,0 +1,21 @@
+"""v-prediction (Salimans and Ho 2022). ``signal`` is alphas_cumprod, broadcast to the latents."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
+    return signal.sqrt() * clean + (1 - signal).sqrt() * noise
+
+
+def v_target(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
+    return signal.sqrt() * noise - (1 - signal).sqrt() * clean
+
+
+def clean_from_v(noisy: Tensor, v: Tensor, signal: Tensor) -> Tensor:
+    return signal.sqrt() * noisy - (1 - signal).sqrt() * v
+
+
+def noise_from_v(noisy: Tensor, v: Tensor, signal: Tensor) -> Tensor:
+    return signal.sqrt() * v + (1 - signal).sqrt() * noisy

@@ -1,0 +1,76 @@
+"""Clips of latents and actions of the training and the validation split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from world_model.data import RecordedDataset
+from world_model.trainer.frames import as_it_is
+from world_model.trainer.latents import LatentClip, LatentClips, encoded
+from world_model.trainer.settings import RunConfig
+from world_model.trainer.stepped_batches import SteppedBatches
+
+
+class ClipDataModule(L.LightningDataModule):
+    """Batches of `LatentClip`; the test split is never read.
+
+    Args:
+        recorded: the dataset.
+        autoencoder: folder of the autoencoder that gives the latents.
+        cache: folder for the latents.
+        window: frames per clip.
+        short: what to do with episodes of fewer frames.
+    """
+
+    def __init__(
+        self,
+        recorded: RecordedDataset,
+        autoencoder: str | Path,
+        cache: str | Path,
+        window: int,
+        short: Literal["error", "skip"],
+        run: RunConfig,
+    ) -> None:
+        super().__init__()
+        self.recorded = recorded
+        self.autoencoder = autoencoder
+        self.cache = Path(cache)
+        self.window = window
+        self.short = short
+        self.run = run
+        self.train: LatentClips | None = None
+        self.validation: LatentClips | None = None
+
+    def prepare_data(self) -> None:
+        """Fill the cache; Lightning calls this in one process."""
+        for part in ("train", "validation"):
+            encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
+
+    def setup(self, stage: str) -> None:
+        if self.train is None:
+            self.train, self.validation = self._clips("train"), self._clips("validation")
+
+    def train_dataloader(self) -> DataLoader[LatentClip]:
+        assert self.train is not None and self.trainer is not None
+        batches = SteppedBatches.of(self.trainer, len(self.train), self.run)
+        return DataLoader(self.train, batch_sampler=batches, collate_fn=as_it_is)
+
+    def val_dataloader(self) -> DataLoader[LatentClip]:
+        assert self.validation is not None
+        wanted = self.run.batch_size * self.run.validation_batches
+        spread = torch.linspace(0, len(self.validation) - 1, min(wanted, len(self.validation))).long().tolist()
+        batches = [spread[i : i + self.run.batch_size] for i in range(0, len(spread), self.run.batch_size)]
+        return DataLoader(self.validation, batch_sampler=batches, collate_fn=as_it_is)
+
+    def _clips(self, part: str) -> LatentClips:
+        episodes = encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
+        return LatentClips(episodes, self.window, self.short, f"{self.recorded.path} ({part})")
+
+    def _device(self) -> str:
+        wanted = self.run.accelerator in ("auto", "gpu", "cuda")
+        return "cuda" if wanted and torch.cuda.is_available() else "cpu"

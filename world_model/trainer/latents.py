@@ -1,0 +1,143 @@
+"""A recorded dataset as latents: encoded once, kept on disk, cut into windows for training.
+
+Latents in half precision take a sixth of the frames' space and would be computed again for every window that a frame
+is in, so they are always cached. The cache's name holds a fingerprint of autoencoder and dataset: a stale one is never
+read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from world_model.conditioning.autoencoder import Autoencoder
+from world_model.data import RecordedDataset
+from world_model.trainer.frames import to_float
+
+
+class LatentClip(TypedDict):
+    """latents float32 `[b t c h w]`; actions `[b t-1 a]`."""
+
+    latents: Tensor
+    actions: Tensor
+
+
+@dataclass(frozen=True)
+class EncodedEpisodes:
+    """Episodes one after the other: latents float16 `[sum(T+1) c h w]`, actions `[sum(T) a]`, lengths T `[e]`."""
+
+    latents: Tensor
+    actions: Tensor
+    lengths: Tensor
+
+
+class LatentClips(Dataset[LatentClip]):
+    """Every window of `window` frames of encoded episodes, in order; a list of indices gives a whole batch.
+
+    Args:
+        short: what to do with episodes of fewer than `window` frames.
+        source: named in errors.
+
+    Raises:
+        ValueError: if an episode is too short (and `short="error"`), or if all are.
+    """
+
+    def __init__(
+        self, episodes: EncodedEpisodes, window: int, short: Literal["error", "skip"] = "error", source: str = "dataset"
+    ) -> None:
+        if window < 2:
+            raise ValueError(f"window: expected 2 frames or more, got {window}")
+        lengths = episodes.lengths
+        too_short = lengths + 1 < window
+        if bool(too_short.all()) or (short == "error" and bool(too_short.any())):
+            raise ValueError(
+                f"{source}: expected episodes of {window} frames (the window) or more, got {int(too_short.sum())} of "
+                f"{len(lengths)} shorter ones, the shortest of {int(lengths.min()) + 1}; use a smaller window, or "
+                "short_episodes=skip if only some are"
+            )
+        self.episodes = episodes
+        self.window = window
+        first_frame = torch.cumsum(lengths + 1, 0) - (lengths + 1)
+        starts = [
+            torch.stack([torch.arange(n + 2 - window) + first, torch.full((n + 2 - window,), number)])
+            for number, (n, first) in enumerate(zip(lengths.tolist(), first_frame.tolist(), strict=True))
+            if n + 1 >= window
+        ]
+        # An episode has one action fewer than frames, so action numbers lag by the number of episodes before.
+        self._frame_start, self._episode = torch.cat(starts, dim=1)
+
+    def __len__(self) -> int:
+        return len(self._frame_start)
+
+    def __getitem__(self, index: int) -> LatentClip:
+        clip = self.__getitems__([index])
+        return LatentClip(latents=clip["latents"][0], actions=clip["actions"][0])
+
+    def __getitems__(self, indices: Sequence[int]) -> LatentClip:
+        chosen = torch.as_tensor(indices)
+        frames = self._frame_start[chosen, None] + torch.arange(self.window)
+        actions = frames[:, :-1] - self._episode[chosen, None]
+        return LatentClip(latents=self.episodes.latents[frames].float(), actions=self.episodes.actions[actions])
+
+
+def encoded(
+    recorded: RecordedDataset, part: str, autoencoder_folder: str | Path, cache: str | Path, device: str = "cpu"
+) -> EncodedEpisodes:
+    """Latents of one part of the split, from the cache folder or encoded now and put there.
+
+    Raises:
+        ValueError: if the part has no episodes, or dataset or autoencoder cannot be read.
+    """
+    ids = recorded.ids(part)
+    if not ids:
+        raise ValueError(f"{recorded.path}: the {part} split has no episodes; record more with `v2w collect`")
+    autoencoder = Autoencoder.from_pretrained(autoencoder_folder)
+    path = Path(cache) / f"{part}-{_fingerprint(recorded, part, autoencoder)}.safetensors"
+    if path.exists():
+        try:
+            return EncodedEpisodes(**load_file(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not readable ({error}); delete it, it will be written again") from error
+    autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    latents, actions, lengths = [], [], []
+    for episode in tqdm(recorded.iterate(ids), total=len(ids), desc=f"encoding the {part} split", unit="episode"):
+        latents.append(encode_frames(autoencoder, torch.from_numpy(episode.frames)).half().cpu())
+        actions.append(recorded.action_spec.to_tensor(episode.actions))
+        lengths.append(len(episode))
+    together = torch.cat(latents).contiguous()  # channels last until here
+    tensors = {"latents": together, "actions": torch.cat(actions), "lengths": torch.tensor(lengths)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
+    return EncodedEpisodes(**tensors)
+
+
+@torch.inference_mode()
+def encode_frames(autoencoder: Autoencoder, frames: Tensor, batch: int = 64) -> Tensor:
+    """Latents float32 `[n c h w]` of frames uint8 `[n h w 3]`."""
+    weights = next(autoencoder.parameters())
+    return torch.cat([autoencoder.encode(to_float(part).to(weights)) for part in frames.split(batch)]).float()
+
+
+def _fingerprint(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in autoencoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    digest.update(np.asarray(recorded.ids(part), dtype=np.int64).tobytes())
+    digest.update(str(recorded.metadata.get("total_steps")).encode())
+    digest.update(str(recorded.path.resolve().name).encode())
+    return digest.hexdigest()[:16]

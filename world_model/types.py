@@ -1,0 +1,188 @@
+"""Shared vocabulary of the world model.
+
+Dimension legend, used in every shape below:
+
+    b  batch (clips, or environments stepped together)     a  columns of the action tensor
+    t  frames of a clip in order                           f  frames of one network call (a chain or a tree of frames)
+    c  latent channels      h w  height and width          n  candidates, or steps of a rollout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from world_model.network.cache import NetworkCache
+
+ActionKind = Literal["box", "discrete", "multi_discrete", "multi_binary"]
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What an action is, told without Gymnasium.
+
+    As a tensor an action always ends in one dimension ``a`` (:attr:`size`): float32 values in the
+    environment's own units for ``box``, integer indices counted from 0 (``start`` removed) for
+    ``discrete`` and ``multi_discrete``, float32 zeros and ones for ``multi_binary``.
+    """
+
+    kind: ActionKind
+    shape: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    nvec: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.kind == "box" and not len(self.low) == len(self.high) == self.size:
+            raise ValueError(
+                f"box action spec: expected {self.size} bounds, got {len(self.low)} low and {len(self.high)} high"
+            )
+        if self.kind in ("discrete", "multi_discrete") and len(self.nvec) != self.size:
+            raise ValueError(f"{self.kind} action spec: expected {self.size} entries in nvec, got {len(self.nvec)}")
+
+    @property
+    def size(self) -> int:
+        """Number of columns ``a`` of the action tensor."""
+        return int(np.prod(self.shape, dtype=int)) if self.shape else 1
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("discrete", "multi_discrete")
+
+    def to_tensor(self, actions: np.ndarray | Sequence[Any]) -> Tensor:
+        """Native actions ``[..., *shape]`` as a tensor ``[..., a]``."""
+        array = np.asarray(actions)
+        if array.shape[array.ndim - len(self.shape) :] != self.shape:
+            raise ValueError(f"actions: expected trailing shape {self.shape}, got array of shape {array.shape}")
+        array = array.reshape(*array.shape[: array.ndim - len(self.shape)], self.size)
+        if self.is_integer:
+            offset = np.asarray(self.start or (0,) * self.size, dtype=np.int64)
+            return torch.from_numpy(array.astype(np.int64) - offset)
+        return torch.from_numpy(array.astype(np.float32))
+
+    def to_native(self, actions: Tensor) -> np.ndarray:
+        """Action tensor ``[..., a]`` as the environment's own array ``[..., *shape]``."""
+        array = actions.detach().cpu().numpy()
+        if self.is_integer:
+            array = array + np.asarray(self.start or (0,) * self.size, dtype=np.int64)
+        return array.reshape(*array.shape[:-1], *self.shape).astype(self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ActionSpec:
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the network is told about each of its ``f`` frames, beside latents and noise levels.
+
+    Attributes:
+        actions: ``[b f a]``, the action that *led to* each frame (see :func:`incoming_actions`).
+        action_mask: ``[b f]``, 1 where that action is known, 0 where it is dropped; ``None`` means all known.
+        context: ``[b l d]`` tokens for cross-attention, or ``None``.
+        concat: ``[b f c h w]`` latents stacked onto the input channels, or ``None``.
+        fps: ``[b]`` frames per second as integers, or ``None`` for the network's default.
+    """
+
+    actions: Tensor | None = None
+    action_mask: Tensor | None = None
+    context: Tensor | None = None
+    concat: Tensor | None = None
+    fps: Tensor | None = None
+
+    def frames(self, index: Tensor | slice | list[int]) -> Conditioning:
+        """The same conditioning for a selection of the frames."""
+        pick = _picker((slice(None), index))
+        return replace(self, actions=pick(self.actions), action_mask=pick(self.action_mask), concat=pick(self.concat))
+
+    def rows(self, index: Tensor) -> Conditioning:
+        """The same conditioning for a selection of the batch."""
+        pick = _picker(index)
+        return Conditioning(
+            pick(self.actions), pick(self.action_mask), pick(self.context), pick(self.concat), pick(self.fps)
+        )
+
+
+def _picker(index: Any) -> Callable[[Tensor | None], Tensor | None]:
+    return lambda value: None if value is None else value[index]
+
+
+def incoming_actions(actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Align actions with the frames they lead to: the one place where time is shifted.
+
+    Args:
+        actions: ``[b t-1 a]``, ``actions[:, i]`` leads from frame ``i`` to frame ``i + 1``.
+
+    Returns:
+        ``[b t a]`` with a zero action in front, and the mask ``[b t]`` that marks frame 0 as "action unknown".
+    """
+    first = actions.new_zeros(actions.shape[0], 1, actions.shape[2])
+    aligned = torch.cat([first, actions], dim=1)
+    mask = torch.ones(aligned.shape[:2], device=actions.device)
+    mask[:, 0] = 0.0
+    return aligned, mask
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """Everything needed to imagine the next frame, as a value: stepping returns a new state and changes nothing.
+
+    Attributes:
+        cache: what the network remembers of all frames before the newest.
+        latent: ``[b c h w]``, the newest frame, clean. It enters the cache with the next step.
+        action: ``[b a]``, the action that led to the newest frame.
+        action_mask: ``[b]``, 0 where that action is unknown (first frame of an episode).
+    """
+
+    cache: NetworkCache
+    latent: Tensor
+    action: Tensor
+    action_mask: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        return self.latent.shape[0]
+
+    def repeat(self, n: int) -> WorldState:
+        """Each row ``n`` times in a row (``b -> b*n``); a single row shares its memory between the copies."""
+        return WorldState(
+            self.cache.repeat(n),
+            self.latent.repeat_interleave(n, 0),
+            self.action.repeat_interleave(n, 0),
+            self.action_mask.repeat_interleave(n, 0),
+        )
+
+    def select(self, index: Tensor | Sequence[int]) -> WorldState:
+        """The rows named by ``index``."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.latent.device)
+        return WorldState(self.cache.select(rows), self.latent[rows], self.action[rows], self.action_mask[rows])
+
+    def scatter(self, index: Tensor | Sequence[int], other: WorldState) -> WorldState:
+        """This state with the rows named by ``index`` replaced by the rows of ``other``."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.latent.device)
+        if len(rows) != other.batch_size:
+            raise ValueError(f"scatter: {len(rows)} rows named, but the other state has {other.batch_size}")
+        return WorldState(
+            self.cache.scatter(rows, other.cache, self.batch_size),
+            self.latent.index_copy(0, rows, other.latent),
+            self.action.index_copy(0, rows, other.action),
+            self.action_mask.index_copy(0, rows, other.action_mask),
+        )
+
+    def to(self, device: torch.device | str) -> WorldState:
+        return WorldState(
+            self.cache.to(device), self.latent.to(device), self.action.to(device), self.action_mask.to(device)
+        )
