@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from world_model.data import RecordedDataset, read_minari
+from world_model.data import DatasetConfig, RecordedDataset, open_dataset
 from world_model.trainer.settings import RunConfig
 from world_model.trainer.stepped_batches import SteppedBatches
 
@@ -34,7 +34,7 @@ class FrameDataset(Dataset[Tensor]):
 class FrameDataModule(L.LightningDataModule):
     """Batches uint8 `[n h w 3]` of the training and of the validation split."""
 
-    def __init__(self, dataset: str, run: RunConfig) -> None:
+    def __init__(self, dataset: str | DatasetConfig, run: RunConfig) -> None:
         super().__init__()
         self.dataset = dataset
         self.run = run
@@ -43,7 +43,7 @@ class FrameDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if self.train is None:
-            recorded = read_minari(self.dataset)
+            recorded = open_dataset(self.dataset)
             self.train = read_frames(recorded, "train")
             self.validation = read_frames(recorded, "validation")
 
@@ -72,7 +72,7 @@ def read_frames(recorded: RecordedDataset, part: str) -> FrameDataset:
         raise ValueError(f"{recorded.path}: the {part} split has no episodes; record more with `v2w collect`")
     sizes = {frames.shape[1:] for frames in episodes}
     if len(sizes) > 1:
-        raise ValueError(f"{recorded.path}: expected frames of one size, got {sorted(sizes)}; record at one size")
+        raise ValueError(f"{recorded.path}: expected frames of one size, got {sorted(sizes)}; record or open it at one")
     return FrameDataset(torch.from_numpy(np.concatenate(episodes)))
 
 

@@ -138,6 +138,6 @@ def _fingerprint(recorded: RecordedDataset, part: str, autoencoder: Autoencoder)
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     digest.update(np.asarray(recorded.ids(part), dtype=np.int64).tobytes())
-    digest.update(str(recorded.metadata.get("total_steps")).encode())
+    digest.update(recorded.fingerprint.encode())
     digest.update(str(recorded.path.resolve().name).encode())
     return digest.hexdigest()[:16]

@@ -9,9 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and its learning rate.
+    """The optimizer and its learning rate.
 
     Attributes:
+        name: "adamw", or "muon", which orthogonalises the updates of kernels and matrices.
         learning_rate: the highest one, reached after `warmup_steps`.
         schedule: after the warm-up: "cosine" falls all the way; "constant" stays; "trapezoid" stays and falls linearly
             over the last `cooldown` of the run.
@@ -20,6 +21,7 @@ class OptimizerConfig:
         gradient_clip: largest norm of all gradients together; 0 is off.
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     schedule: Literal["cosine", "constant", "trapezoid"] = "cosine"
@@ -31,6 +33,8 @@ class OptimizerConfig:
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.name not in ("adamw", "muon"):
+            raise ValueError(f"optimizer.name: expected adamw or muon, got {self.name!r}")
         if self.schedule not in ("cosine", "constant", "trapezoid"):
             raise ValueError(f"optimizer.schedule: expected cosine, constant or trapezoid, got {self.schedule!r}")
         if self.learning_rate <= 0:

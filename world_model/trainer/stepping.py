@@ -9,13 +9,14 @@ from typing import Any
 import lightning as L
 import torch
 
+from world_model.trainer.muon import Muon
 from world_model.trainer.settings import OptimizerConfig, RunConfig
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
 class SteppedModule(L.LightningModule):
-    """AdamW whose learning rate, like all randomness, depends on nothing but step, seed and rank.
+    """A module whose learning rate, like all randomness, depends on nothing but step, seed and rank.
 
     So a resumed run needs no generator states: it draws at step k what the uninterrupted run draws at step k.
     """
@@ -48,6 +49,8 @@ class SteppedModule(L.LightningModule):
         config = self.optimizer_config
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         betas = (config.beta1, config.beta2)
+        if config.name == "muon":
+            return Muon(trained, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay)
         return torch.optim.AdamW(
             trained, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay, foreach=True
         )
