@@ -21,6 +21,7 @@ from world_model.schema import build
 from world_model.types import ActionSpec
 
 CONFIG, WEIGHTS, EPISODES, CARD = "config.yaml", "model.safetensors", "episodes.npz", "card.md"
+EXACT = ("autoencoder.latent_mean", "autoencoder.latent_std")  # always stored in float32: they scale every latent
 
 
 def save(
@@ -39,7 +40,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        key: value.to(dtype).contiguous() if value.is_floating_point() else value
+        key: value.to(dtype).contiguous() if value.is_floating_point() and key not in EXACT else value
         for key, value in model.state_dict().items()
     }
     with Replacing(folder / CONFIG) as path:

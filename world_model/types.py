@@ -137,20 +137,50 @@ def incoming_actions(actions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What an episode's first frame tells a network that is conditioned on an image; it stays while stepping.
+
+    Attributes:
+        concat: ``[b c h w]``, the first frame's latent, stacked onto every frame's input channels.
+        context: ``[b l d]``, text and image tokens for cross-attention.
+        dropped_context: ``[b l d]``, those of the branch without action where they differ (the reference gives it the
+            tokens of the autoencoder's reconstruction); ``None`` where they are the same.
+    """
+
+    concat: Tensor
+    context: Tensor
+    dropped_context: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Scene:
+        dropped = None if self.dropped_context is None else change(self.dropped_context)
+        return Scene(change(self.concat), change(self.context), dropped)
+
+    def scatter(self, rows: Tensor, other: Scene) -> Scene:
+        dropped = None
+        if self.dropped_context is not None and other.dropped_context is not None:
+            dropped = self.dropped_context.index_copy(0, rows, other.dropped_context)
+        concat, context = self.concat.index_copy(0, rows, other.concat), self.context.index_copy(0, rows, other.context)
+        return Scene(concat, context, dropped)
+
+
+@dataclass(frozen=True)
 class WorldState:
     """Everything needed to imagine the next frame, as a value: stepping returns a new state and changes nothing.
 
     Attributes:
-        cache: what the network remembers of all frames before the newest.
+        cache: what is remembered of all frames before the newest: the network's own features, or, for a network that
+            cannot be streamed, the frames themselves (:mod:`world_model.recompute`).
         latent: ``[b c h w]``, the newest frame, clean. It enters the cache with the next step.
         action: ``[b a]``, the action that led to the newest frame.
         action_mask: ``[b]``, 0 where that action is unknown (first frame of an episode).
+        scene: of a model conditioned on the first frame, else ``None``.
     """
 
     cache: NetworkCache
     latent: Tensor
     action: Tensor
     action_mask: Tensor
+    scene: Scene | None = None
 
     @property
     def batch_size(self) -> int:
@@ -158,31 +188,32 @@ class WorldState:
 
     def repeat(self, n: int) -> WorldState:
         """Each row ``n`` times in a row (``b -> b*n``); a single row shares its memory between the copies."""
-        return WorldState(
-            self.cache.repeat(n),
-            self.latent.repeat_interleave(n, 0),
-            self.action.repeat_interleave(n, 0),
-            self.action_mask.repeat_interleave(n, 0),
-        )
+        return self._map(self.cache.repeat(n), lambda x: x.repeat_interleave(n, 0))
 
     def select(self, index: Tensor | Sequence[int]) -> WorldState:
         """The rows named by ``index``."""
         rows = torch.as_tensor(index, dtype=torch.long, device=self.latent.device)
-        return WorldState(self.cache.select(rows), self.latent[rows], self.action[rows], self.action_mask[rows])
+        return self._map(self.cache.select(rows), lambda x: x[rows])
 
     def scatter(self, index: Tensor | Sequence[int], other: WorldState) -> WorldState:
         """This state with the rows named by ``index`` replaced by the rows of ``other``."""
         rows = torch.as_tensor(index, dtype=torch.long, device=self.latent.device)
         if len(rows) != other.batch_size:
             raise ValueError(f"scatter: {len(rows)} rows named, but the other state has {other.batch_size}")
+        scene = None
+        if self.scene is not None and other.scene is not None:
+            scene = self.scene.scatter(rows, other.scene)
         return WorldState(
             self.cache.scatter(rows, other.cache, self.batch_size),
             self.latent.index_copy(0, rows, other.latent),
             self.action.index_copy(0, rows, other.action),
             self.action_mask.index_copy(0, rows, other.action_mask),
+            scene,
         )
 
     def to(self, device: torch.device | str) -> WorldState:
-        return WorldState(
-            self.cache.to(device), self.latent.to(device), self.action.to(device), self.action_mask.to(device)
-        )
+        return self._map(self.cache.to(device), lambda x: x.to(device))
+
+    def _map(self, cache: NetworkCache, change: Callable[[Tensor], Tensor]) -> WorldState:
+        scene = None if self.scene is None else self.scene.map(change)
+        return WorldState(cache, change(self.latent), change(self.action), change(self.action_mask), scene)

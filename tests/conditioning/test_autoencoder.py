@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conditioning.golden import Golden, assert_same
+from world_model.checkpoints.autoencoder_keys import map_autoencoder
 from world_model.conditioning import Autoencoder, AutoencoderConfig
 from world_model.model import WorldModel
+from world_model.schema import build
 
 TINY = AutoencoderConfig(block_out_channels=(8, 8), norm_num_groups=4)
 
@@ -108,3 +111,37 @@ def test_the_autoencoder_of_a_world_model_can_be_used_again(tiny_bundle: Path) -
     frames = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = WorldModel.from_pretrained(tiny_bundle)
     assert torch.equal(again.encode(frames), whole.encode(frames[None])[0])
+
+
+def test_published_layout_matches_the_reference(reference: Path) -> None:
+    golden = Golden(reference, "autoencoder")
+    layout = golden.notes["ddconfig"]
+    widths = tuple(layout["ch"] * factor for factor in layout["ch_mult"])
+    model = Autoencoder(AutoencoderConfig(4, widths, layout["num_res_blocks"], 32, True, 1, 3, quant_conv=True))
+    model.load_state_dict(map_autoencoder(golden.weights))
+    model.eval().requires_grad_(False).double()  # so that only the golden numbers' own rounding is left, on any machine
+    image, latents = golden["image"].double(), golden["z_scaled_sample"].double()
+    posterior = model.posterior(image)
+    assert_same(posterior.parameters, golden["moments"], 1e-5)
+    assert_same(posterior.mean, golden["mean"], 1e-5)
+    assert_same(posterior.logvar, golden["logvar"], 1e-5)
+    assert_same(model.encode(image, noise=golden["sample_noise"]), golden["z_scaled_sample"], 1e-5)
+    assert_same(model.decode_raw(golden["mean"].double()), golden["decoded_mean"], 1e-5)
+    assert_same(model.decode(latents), golden["decoded_z_scaled_sample"], 1e-5)
+
+
+def test_given_noise_is_a_draw_from_the_posterior(model: Autoencoder) -> None:
+    frames = torch.rand(2, 3, 16, 16)
+    noise = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    drawn = model.encode(frames, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(model.encode(frames, noise=noise), drawn, atol=1e-5, rtol=1e-5)
+    assert torch.equal(model.encode(frames, noise=torch.zeros_like(noise)), model.encode(frames))
+    with pytest.raises(ValueError, match=r"noise: expected \[2, 4, 4, 4\], got \[1, 4, 4, 4\]"):
+        model.encode(frames, noise=noise[:1])
+
+
+def test_configs_written_before_there_were_quant_convs_still_load() -> None:
+    values = {"latent_channels": 4, "block_out_channels": [8, 8], "norm_num_groups": 4, "patch_size": 2}
+    old = build(AutoencoderConfig, values)
+    assert not old.quant_conv
+    assert not any("quant_conv" in name for name in Autoencoder(old).state_dict())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class AutoencoderConfig:
         mid_attention: Self-attention at the coarsest resolution.
         patch_size: Frames are folded into patches of this many pixels squared before the first convolution.
         frame_channels: Colours of a frame.
+        quant_conv: One more linear layer on either side of the latents, as the autoencoders of latent diffusion have.
     """
 
     latent_channels: int = 4
@@ -46,6 +48,7 @@ class AutoencoderConfig:
     mid_attention: bool = False
     patch_size: int = 2
     frame_channels: int = 3
+    quant_conv: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_out_channels", tuple(self.block_out_channels))
@@ -89,24 +92,37 @@ class Autoencoder(nn.Module):
             latent_channels=config.latent_channels,
             norm_num_groups=config.norm_num_groups,
             mid_block_add_attention=config.mid_attention,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
+            use_quant_conv=config.quant_conv,
+            use_post_quant_conv=config.quant_conv,
         )
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
-    def encode(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Autoencoder:
+        super()._apply(fn, recurse)
+        # Half precision would rescale all latents: it turns the published 5.49 into 5.5.
+        self.latent_mean, self.latent_std = self.latent_mean.float(), self.latent_std.float()
+        return self
+
+    def encode(self, frames: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None) -> Tensor:
         """Latents `[n c h/f w/f]` of frames `[n 3 h w]` in [-1, 1].
 
         Args:
             frames: Float frames.
             generator: Draws from the posterior; without one the posterior's mean is returned.
+            noise: Standard normal `[n c h/f w/f]` to draw from the posterior with, in place of a generator.
 
         Raises:
-            ValueError: wrong number of axes or channels, or a size that `config.downsample` does not divide.
+            ValueError: wrong number of axes or channels, a size that `config.downsample` does not divide, or noise of
+                another shape than the latents'.
         """
         posterior = self.posterior(frames)
-        raw = posterior.mode() if generator is None else posterior.sample(generator=generator)
+        if noise is not None:
+            if noise.shape != posterior.mean.shape:
+                raise ValueError(f"noise: expected {list(posterior.mean.shape)}, got {list(noise.shape)}")
+            raw = posterior.mean + posterior.std * noise.to(posterior.mean)
+        else:
+            raw = posterior.mode() if generator is None else posterior.sample(generator=generator)
         return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -120,7 +136,8 @@ class Autoencoder(nn.Module):
                 f"latents: expected [n {self.config.latent_channels} h w], got {list(latents.shape)}; fold time into "
                 "the batch first"
             )
-        return self.decode_raw(latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None])
+        raw = latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        return self.decode_raw(raw.to(latents.dtype))
 
     def posterior(self, frames: Tensor) -> DiagonalGaussianDistribution:
         """The encoder's Gaussian over raw (not yet normalised) latents; training needs its variance."""

@@ -41,7 +41,8 @@ class TemporalGroupNorm(GroupNorm):
             return super().forward(x)
         n, c, h, w = x.shape
         f = time.frames
-        clip = x.view(n // f, f, self.num_groups, c // self.num_groups, h, w).float()
+        clip = x.view(n // f, f, self.num_groups, c // self.num_groups, h, w)
+        clip = clip if clip.dtype is torch.float64 else clip.float()
         if self.over == "clip":
             variance, mean = torch.var_mean(clip, dim=(1, 3, 4, 5), keepdim=True, correction=0)
         else:
@@ -56,4 +57,4 @@ class TemporalGroupNorm(GroupNorm):
         total = time.sum_over_past(moments)
         mean, square = (total / time.frames_seen(moments)[..., None, None]).unbind(-1)
         variance = (square - mean.square()).clamp(min=0)
-        return mean.float()[..., None, None, None], variance.float()[..., None, None, None]
+        return mean.to(clip)[..., None, None, None], variance.to(clip)[..., None, None, None]

@@ -191,10 +191,11 @@ class CausalUNet(nn.Module):
         for block in self.output_blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), embedding, planes, context, time)
         x = self.conv_out(F.silu(self.norm_out(x)))
-        v = rearrange(x, "(b f) c h w -> b f c h w", b=b).float()
+        v = rearrange(x, "(b f) c h w -> b f c h w", b=b)
+        v = v if v.dtype is torch.float64 else v.float()
         if self.copy_gate is not None and before is not None:
-            gate = rearrange(self.copy_gate(embedding), "(b f) c -> b f c 1 1", b=b).float()
-            v = v + gate * before[:, :, : v.shape[2]].float()
+            gate = rearrange(self.copy_gate(embedding), "(b f) c -> b f c 1 1", b=b).to(v)
+            v = v + gate * before[:, :, : v.shape[2]].to(v)
         return v, time.result() if cache is not None else None
 
     def _action_features(self, cond: Conditioning) -> Tensor | None:
