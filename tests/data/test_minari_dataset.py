@@ -14,7 +14,7 @@ import torch
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
-from world_model.data import SPLITS, action_spec, read_minari
+from world_model.data import SPLITS, DatasetConfig, action_spec, open_dataset, read_minari
 
 BOX = gym.spaces.Box(0, 512, (2,), np.float32)
 IMAGE = gym.spaces.Box(0, 255, (4, 5, 3), np.uint8)
@@ -58,6 +58,17 @@ def test_facts_episodes_and_clips(folder: Path) -> None:
     assert episode.rewards.dtype == np.float32 and episode.terminations.tolist() == [False] * 5 + [True]
     clips = dataset.clips("train", window=7)
     assert len(clips) == 2 and {clips[0]["episode"], clips[1]["episode"]} == set(dataset.split["train"])
+
+
+def test_it_is_one_format_among_others(folder: Path) -> None:
+    recorded, dataset = read_minari(folder), open_dataset(folder)
+    assert dataset.format == "minari" and dataset.split == recorded.split and dataset.env_id == "Toy-v0"
+    assert [dataset.num_frames(index) for index in dataset.ids()] == [7] * 4
+    part, whole = dataset.read(1, 2, 5), recorded.episode(1)
+    assert np.array_equal(part.frames, whole.frames[2:5]) and part.rewards.tolist() == [2, 3]
+    small = open_dataset(DatasetConfig(str(folder), frame_size=(8, 8)))
+    assert small.frame_size == (8, 8) and small.episode(1).frames.shape == (7, 8, 8, 3)
+    assert len({recorded.fingerprint, small.fingerprint, dataset.fingerprint}) == 2
 
 
 def test_split_is_written_beside_the_data_and_kept(folder: Path) -> None:

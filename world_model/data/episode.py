@@ -57,3 +57,39 @@ class Episode:
     def __len__(self) -> int:
         """Number of actions T."""
         return len(self.actions)
+
+    @classmethod
+    def from_video(cls, frames: NDArray[np.uint8], actions: NDArray[Any], id: int, complete: bool = True) -> Episode:
+        """An episode of a recording that has no rewards: they are zero, and the end of the film cuts it off.
+
+        Args:
+            frames: uint8 [T+1 h w 3].
+            actions: [T, *shape].
+            complete: the last frame is the recording's last one.
+        """
+        steps = len(frames) - 1
+        return cls(
+            frames=frames,
+            actions=actions,
+            rewards=np.zeros(steps, np.float32),
+            terminations=np.zeros(steps, np.bool_),
+            truncations=(np.arange(steps) == steps - 1) & complete,
+            id=id,
+        )
+
+    def part(self, start: int, stop: int) -> Episode:
+        """Frames `start` to `stop - 1` and the actions between them; views, not copies."""
+        steps = slice(start, stop - 1)
+        return Episode(
+            frames=self.frames[start:stop],
+            actions=self.actions[steps],
+            rewards=self.rewards[steps],
+            terminations=self.terminations[steps],
+            truncations=self.truncations[steps],
+            id=self.id,
+            infos=_cut(self.infos, slice(start, stop)) if self.infos else None,
+        )
+
+
+def _cut(infos: dict[str, Any], frames: slice) -> dict[str, Any]:
+    return {name: _cut(value, frames) if isinstance(value, dict) else value[frames] for name, value in infos.items()}

@@ -6,16 +6,16 @@ Minari is part of the extra `sim` and is imported when a dataset is opened, not 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from world_model.data.episode import IMAGE_KEYS, Episode
-from world_model.data.split import SPLITS, Split, recorded_split
-from world_model.data.windows import ClipDataset
+from world_model.data.recorded import RecordedDataset
+from world_model.data.split import recorded_split
 from world_model.types import ActionSpec
 
 if TYPE_CHECKING:
@@ -23,84 +23,70 @@ if TYPE_CHECKING:
     from minari import MinariDataset
 
 
-@dataclass(frozen=True)
-class RecordedDataset:
-    """A dataset on disk and its split; episodes are read when asked for.
+class MinariEpisodes:
+    """Reader of a Minari dataset whose observations are images.
 
-    Attributes:
-        path: folder of the dataset (the one that holds `split.json`).
-        action_spec: of the dataset's action space.
-        env_id: Gymnasium id of the environment it was recorded in ("" if unknown).
-        env_kwargs: what `gymnasium.make` was given.
+    Args:
+        path: folder of the dataset, named in errors.
+        minari: the opened dataset.
         fps: recorded frames per second.
-        frame_skip: steps of the environment per recorded action.
-        split: episode ids under "train", "validation" and "test".
-        metadata: everything Minari's metadata says.
     """
 
-    path: Path
-    action_spec: ActionSpec
-    env_id: str
-    env_kwargs: dict[str, Any]
-    fps: float
-    frame_skip: int
-    split: Split
-    metadata: dict[str, Any] = field(repr=False)
-    minari: MinariDataset = field(repr=False)
+    random_access = False
 
-    def __len__(self) -> int:
-        """Number of episodes."""
-        return int(self.minari.total_episodes)
+    def __init__(self, path: Path, minari: MinariDataset, fps: float) -> None:
+        self.path = path
+        self.minari = minari
+        self._fps = fps
 
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """(height, width) of the frames."""
-        height, width = self.episode(int(self.minari.episode_indices[0])).frames.shape[1:3]
-        return height, width
+    def action_spec(self) -> ActionSpec:
+        return action_spec(self.minari.action_space)
 
-    def ids(self, part: str | None = None) -> list[int]:
-        """Episode ids of one part of the split, or of the whole dataset (None)."""
-        if part is None:
-            return [int(index) for index in self.minari.episode_indices]
-        if part not in SPLITS:
-            raise ValueError(f"split: expected one of {SPLITS} or None, got {part!r}")
-        return self.split[part]
+    def fps(self) -> float:
+        return self._fps
 
-    def episode(self, index: int) -> Episode:
-        """Read one episode."""
-        return next(self.iterate([index]))
+    def ids(self) -> list[int]:
+        return [int(index) for index in self.minari.episode_indices]
 
-    def iterate(self, ids: Iterable[int]) -> Iterator[Episode]:
-        """Read episodes one after the other.
+    def name(self, index: int) -> str:
+        return f"episode_{index}"
 
-        Raises:
-            ValueError: if the file is damaged or an episode does not hold frames; names the file and the episode.
-        """
-        for index in ids:
-            try:
-                data = next(iter(self.minari.iterate_episodes([index])))
-            except (OSError, KeyError, AssertionError) as error:
-                raise ValueError(
-                    f"{_hdf5(self.path)}: cannot read episode {index} ({error}). The file is damaged or incomplete: "
-                    "record it again"
-                ) from error
-            yield Episode(
-                frames=_frames(data.observations, index, self.path),
-                actions=np.asarray(data.actions),
-                rewards=np.asarray(data.rewards, dtype=np.float32),
-                terminations=np.asarray(data.terminations, dtype=np.bool_),
-                truncations=np.asarray(data.truncations, dtype=np.bool_),
-                id=index,
-                infos=data.infos or None,
-            )
+    def num_frames(self, index: int) -> int:
+        with self._reading(index):
+            metadata = next(iter(self.minari.storage.get_episode_metadata([index])))
+            if "total_steps" in metadata:
+                return int(metadata["total_steps"]) + 1
+        return len(self._episode(index).frames)
 
-    def episodes(self, part: str | None = None) -> list[Episode]:
-        """Read all episodes of one part of the split (or of the dataset) into memory."""
-        return list(self.iterate(self.ids(part)))
+    def read(self, index: int, start: int, stop: int) -> Episode:
+        episode = self._episode(index)
+        return episode if (start, stop) == (0, len(episode.frames)) else episode.part(start, stop)
 
-    def clips(self, part: str, window: int, stride: int = 1, short: Literal["error", "skip"] = "error") -> ClipDataset:
-        """The windows of one part of the split, held in memory; see `ClipDataset`."""
-        return ClipDataset(self.episodes(part), self.action_spec, window, stride, short, f"{self.path} ({part})")
+    def fingerprint(self) -> str:
+        return str(self.minari.storage.metadata.get("total_steps"))
+
+    def _episode(self, index: int) -> Episode:
+        with self._reading(index):
+            data = next(iter(self.minari.iterate_episodes([index])))
+        return Episode(
+            frames=_frames(data.observations, index, self.path),
+            actions=np.asarray(data.actions),
+            rewards=np.asarray(data.rewards, dtype=np.float32),
+            terminations=np.asarray(data.terminations, dtype=np.bool_),
+            truncations=np.asarray(data.truncations, dtype=np.bool_),
+            id=index,
+            infos=data.infos or None,
+        )
+
+    @contextmanager
+    def _reading(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, AssertionError) as error:
+            raise ValueError(
+                f"{_hdf5(self.path)}: cannot read episode {index} ({error}). The file is damaged or incomplete: "
+                "record it again"
+            ) from error
 
 
 def read_minari(
@@ -149,16 +135,18 @@ def read_minari(
         raise ValueError(f"{folder}: the dataset is empty; record some episodes with `v2w collect`")
     facts = metadata.get("v2w", {})
     env_spec = json.loads(metadata.get("env_spec") or "{}")
+    reader = MinariEpisodes(folder, dataset, float(facts.get("fps", default_fps)))
     return RecordedDataset(
         path=folder,
-        action_spec=action_spec(dataset.action_space),
+        format="minari",
+        reader=reader,
+        action_spec=reader.action_spec(),
         env_id=str(facts.get("env_id", env_spec.get("id", ""))),
         env_kwargs=dict(facts.get("env_kwargs", env_spec.get("kwargs", {}))),
-        fps=float(facts.get("fps", default_fps)),
+        fps=reader.fps(),
         frame_skip=int(facts.get("frame_skip", 1)),
-        split=recorded_split(folder, [int(i) for i in dataset.episode_indices], split_seed, fractions, extend_split),
+        split=recorded_split(folder, reader.ids(), split_seed, fractions, extend_split),
         metadata=metadata,
-        minari=dataset,
     )
 
 

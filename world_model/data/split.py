@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -111,6 +111,53 @@ def recorded_split(
         split["train"] = sorted([*split["train"], *new])
         _write(path, split, content.get("seed", seed), content.get("fractions", fractions))
     return split
+
+
+def file_split(
+    folder: Path, names: Mapping[int, str], seed: int = 0, validation_list: str | Path | None = None
+) -> Split:
+    """The split of a dataset that somebody else made; nothing is written beside it.
+
+    The first that there is: the episodes of `validation_list` validate and all others train; `folder/split.json`; a
+    draw, which is the same for the same episodes and seed. With fewer than three episodes all of them train.
+
+    Args:
+        names: of the episodes by id.
+        validation_list: text file with a name per line, with or without folder and ending. Names that the dataset does
+            not have are passed over, since published lists are longer than what people download.
+
+    Raises:
+        ValueError: if the list is missing or names no episode of the dataset, or `split.json` does not fit it.
+    """
+    ids = sorted(names)
+    if validation_list is not None:
+        held_out = listed_episodes(names, validation_list)
+        return {"train": sorted(set(ids) - set(held_out)), "validation": held_out, "test": []}
+    if (folder / FILE_NAME).exists():
+        return recorded_split(folder, ids)
+    if len(ids) < len(SPLITS):
+        return {"train": ids, "validation": [], "test": []}
+    return split_episodes(ids, seed)
+
+
+def listed_episodes(names: Mapping[int, str], path: str | Path) -> list[int]:
+    """Ids of the episodes whose names are in a text file, sorted.
+
+    Raises:
+        ValueError: if the file cannot be read, or has no name of an episode.
+    """
+    try:
+        lines = Path(path).read_text().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a text file with the name of an episode per line ({error})") from error
+    listed = {PurePosixPath(line.strip()).stem for line in lines if line.strip()}
+    chosen = [index for index, name in sorted(names.items()) if PurePosixPath(name).stem in listed]
+    if not chosen:
+        raise ValueError(
+            f"{path}: names none of the dataset's {len(names)} episodes; it lists {sorted(listed)[:2]}, the dataset "
+            f"has {list(names.values())[:2]}"
+        )
+    return chosen
 
 
 def _write(path: Path, split: Split, seed: int, fractions: Mapping[str, float] | None) -> None:

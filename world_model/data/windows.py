@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -27,11 +27,23 @@ class Clip(TypedDict):
     start: int
 
 
+class EpisodeSequence(Protocol):
+    """Episodes by their position, whole ones or parts, such as `LazyEpisodes`."""
+
+    def __len__(self) -> int: ...
+
+    def id(self, position: int) -> int: ...
+
+    def num_frames(self, position: int) -> int: ...
+
+    def part(self, position: int, start: int, stop: int) -> Episode: ...
+
+
 class ClipDataset(Dataset[Clip]):
     """Every window of `window` frames of `episodes`, in order: clip i is the same on every machine and in every run.
 
     Args:
-        episodes: where the windows are cut from; none reaches across two of them.
+        episodes: where the windows are cut from, a list or `LazyEpisodes`; no window reaches across two of them.
         actions: turns native actions into tensors.
         window: frames per clip, at least 2.
         stride: frames between the starts of neighbouring clips.
@@ -45,7 +57,7 @@ class ClipDataset(Dataset[Clip]):
 
     def __init__(
         self,
-        episodes: Sequence[Episode],
+        episodes: Sequence[Episode] | EpisodeSequence,
         actions: ActionSpec,
         window: int,
         stride: int = 1,
@@ -56,29 +68,30 @@ class ClipDataset(Dataset[Clip]):
             raise ValueError(f"expected window >= 2 and stride >= 1, got window={window}, stride={stride}")
         if short not in ("error", "skip"):
             raise ValueError(f"short: expected 'error' or 'skip', got {short!r}")
-        if not episodes:
+        if not len(episodes):
             raise ValueError(f"{source} has no episodes to cut windows from; record some with `v2w collect`")
-        too_short = [episode for episode in episodes if len(episode.frames) < window]
+        held = _Held(episodes) if isinstance(episodes, Sequence) else episodes
+        lengths = [held.num_frames(position) for position in range(len(held))]
+        too_short = [position for position, length in enumerate(lengths) if length < window]
         if too_short and short == "error":
             first = too_short[0]
             raise ValueError(
-                f"{source}: {len(too_short)} of {len(episodes)} episodes are shorter than the window of {window} "
-                f"frames (first: episode {first.id} with {len(first.frames)}). Use a smaller window, or "
+                f"{source}: {len(too_short)} of {len(lengths)} episodes are shorter than the window of {window} "
+                f"frames (first: episode {held.id(first)} with {lengths[first]}). Use a smaller window, or "
                 "short='skip' to leave them out"
             )
-        if len(too_short) == len(episodes):
-            longest = max(len(episode.frames) for episode in episodes)
+        if len(too_short) == len(lengths):
             raise ValueError(
-                f"{source}: all {len(episodes)} episodes are shorter than the window of {window} frames (longest: "
-                f"{longest}). Use a smaller window"
+                f"{source}: all {len(lengths)} episodes are shorter than the window of {window} frames (longest: "
+                f"{max(lengths)}). Use a smaller window"
             )
-        self.episodes = [episode for episode in episodes if len(episode.frames) >= window]
+        self.episodes = held
         self.skipped_episodes = len(too_short)
         self.actions = actions
         self.window = window
         self.stride = stride
-        counts = [(len(episode.frames) - window) // stride + 1 for episode in self.episodes]
-        self._ends = np.cumsum(counts)
+        # Episodes too short have no windows and so are never chosen.
+        self._ends = np.cumsum([max(0, (length - window) // stride + 1) for length in lengths])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -90,10 +103,29 @@ class ClipDataset(Dataset[Clip]):
         number = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[number - 1]) if number else 0
         start = (index - before) * self.stride
-        episode = self.episodes[number]
+        episode = self.episodes.part(number, start, start + self.window)
         return Clip(
-            frames=torch.from_numpy(episode.frames[start : start + self.window].copy()),
-            actions=self.actions.to_tensor(episode.actions[start : start + self.window - 1]),
+            frames=torch.from_numpy(episode.frames.copy()),
+            actions=self.actions.to_tensor(episode.actions),
             episode=episode.id,
             start=start,
         )
+
+
+class _Held:
+    """A list of episodes as an `EpisodeSequence`."""
+
+    def __init__(self, episodes: Sequence[Episode]) -> None:
+        self.episodes = episodes
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def id(self, position: int) -> int:
+        return self.episodes[position].id
+
+    def num_frames(self, position: int) -> int:
+        return len(self.episodes[position].frames)
+
+    def part(self, position: int, start: int, stop: int) -> Episode:
+        return self.episodes[position].part(start, stop)
