@@ -33,7 +33,7 @@ def run(
         return
     try:
         main(parse(name, config_type, given))
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, TimeoutError) as error:
         sys.exit(f"benchmarks.{name}: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints for benchmarks: a folder, or the name of a model that comes with the package."""
+"""Checkpoints for benchmarks: a folder or file, or the name of a model that comes with the package or is published."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 
 from v2w_env.registration import BUNDLES
+from world_model.bundle import CONFIG
+from world_model.checkpoints.download import published_name
 from world_model.model import WorldModel
 
 
@@ -17,13 +19,20 @@ def load_model(checkpoint: str, device: str = "cpu", dtype: str | None = None) -
         FileNotFoundError: neither a folder, nor a shipped model, nor a hub id.
         ValueError: the checkpoint is unusable, see `WorldModel.from_pretrained`.
     """
-    model = WorldModel.from_pretrained(locate(checkpoint), device=device)
-    return model.to(getattr(torch, dtype or model.config.dtype))
+    found = locate(checkpoint)
+    if isinstance(found, Path) and (found / CONFIG).is_file():
+        model = WorldModel.from_pretrained(found, device=device)
+        return model.to(getattr(torch, dtype or model.config.dtype))
+    from world_model.checkpoints.load import load
+
+    return load(found, dtype=getattr(torch, dtype or "bfloat16"), device=device)
 
 
 def locate(checkpoint: str) -> Path | str:
-    """The folder of a checkpoint; a name without a folder is looked up among the shipped models."""
-    if Path(checkpoint).is_dir() or "/" in checkpoint:
+    """A checkpoint's folder or file; other names are looked up among the shipped models and the published ones."""
+    if Path(checkpoint).exists():
+        return Path(checkpoint)
+    if "/" in checkpoint or published_name(checkpoint):
         return checkpoint
     if (BUNDLES / checkpoint).is_dir():
         return BUNDLES / checkpoint

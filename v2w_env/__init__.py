@@ -1,4 +1,7 @@
-"""World models as Gymnasium environments: importing this registers ``Vid2World-PushT-v0`` and ``Vid2World-v0``.
+"""World models as Gymnasium environments.
+
+Importing this registers ``Vid2World-PushT-v0``, those of the published models (``RT1``, ``CSGO``, ``RECON``) and
+``Vid2World-v0``, which takes any checkpoint.
 
 The public names are imported when first used, so that recording a simulator does not load the world model.
 """
@@ -12,6 +15,7 @@ from v2w_env.registration import register_shipped, register_world_model
 
 if TYPE_CHECKING:
     from v2w_env.config import EnvConfig
+    from v2w_env.datasets import DATASETS
     from v2w_env.env import Vid2WorldEnv
     from v2w_env.resets import EpisodeSource, ImageSource, ResetSource, Start
     from v2w_env.rewards import FunctionReward, GoalImageReward, NoReward, RewardModel, RewardOutput, Transition
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from v2w_env.vector_env import Vid2WorldVectorEnv
 
 _HOME = {
+    "DATASETS": "v2w_env.datasets",
     "EnvConfig": "v2w_env.config",
     "EnvState": "v2w_env.state",
     "EpisodeSource": "v2w_env.resets",
@@ -35,6 +40,7 @@ _HOME = {
     "Vid2WorldVectorEnv": "v2w_env.vector_env",
 }
 __all__ = [
+    "DATASETS",
     "EnvConfig",
     "EnvState",
     "EpisodeSource",

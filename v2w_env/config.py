@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Observation = Literal["pixels", "latent"]
 ActionRange = Literal["native", "normalized"]
 Precision = Literal["float32", "bfloat16"]
+Norm = Literal["clip", "prefix", "frame"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +26,14 @@ class EnvConfig:
     """Settings of an imagined environment: the keyword arguments of ``gym.make`` and ``gym.make_vec``.
 
     Attributes:
-        checkpoint: Folder (or hub id) of a world model, or a loaded :class:`~world_model.model.WorldModel`.
+        checkpoint: Folder (or hub id) of a world model, a published checkpoint (a file of any of its formats, or its
+            name, such as ``"RT1"``), or a loaded :class:`~world_model.model.WorldModel`.
+        dataset: ``"rt1"``, ``"csgo"`` or ``"recon"`` for a model of that dataset: gives its action space, names its
+            actions, and puts frames of other sizes into the model's frame as that dataset's are (letterboxed).
         num_sampling_steps: Denoising steps per frame; ``None`` takes the model's own default.
         guidance_scale: Guidance on the newest action (1 = off); ``None`` takes the model's own default.
+        temporal_norm: For published checkpoints: ``"clip"`` recomputes the window for every denoising step, as the
+            paper does; ``"prefix"`` and ``"frame"`` stream. ``None`` takes the model's own.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``...; ``None`` takes a GPU where there is one.
         dtype: ``"float32"`` or ``"bfloat16"``; ``None`` lets the model choose for its device.
         compile: Compile the network with ``torch.compile`` (slow first step, faster ones after).
@@ -37,11 +43,13 @@ class EnvConfig:
             ``(frames, actions, info) -> (reward, terminated)``.
         goal: uint8 ``[h w 3]`` image for ``"goal_image"``; ``reset(options={"goal": ...})`` overrides it.
         reset_source: Where episodes start. ``None``: the model's own recorded clips. Else a :class:`ResetSource`,
-            the path of an ``episodes.npz``, or uint8 images ``[n h w 3]``.
+            the path of an ``episodes.npz``, of a dataset's folder or of an image, or uint8 images ``[n h w 3]``.
         render_mode: ``"rgb_array"`` or ``None``.
     """
 
     checkpoint: str | Path | WorldModel | None = None
+    dataset: str | None = None
+    temporal_norm: Norm | None = None
     num_sampling_steps: int | None = None
     guidance_scale: float | None = None
     device: str | None = None
@@ -57,6 +65,8 @@ class EnvConfig:
     def __post_init__(self) -> None:
         check_choice("observation", self.observation, get_args(Observation))
         check_choice("action_range", self.action_range, get_args(ActionRange))
+        check_choice("dataset", self.dataset, (None, "rt1", "csgo", "recon"))
+        check_choice("temporal_norm", self.temporal_norm, (None, *get_args(Norm)))
         check_choice("dtype", self.dtype, (None, *get_args(Precision)))
         check_choice("render_mode", self.render_mode, (None, "rgb_array"))
         if self.num_sampling_steps is not None and not (

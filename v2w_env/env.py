@@ -13,6 +13,7 @@ from v2w_env.infos import single_info
 from v2w_env.rng import SubEnvRng
 from v2w_env.state import EnvState
 from v2w_env.vector_env import Vid2WorldVectorEnv
+from world_model.model import WorldModel
 
 
 class Vid2WorldEnv(gym.Env[np.ndarray, Any]):
@@ -53,6 +54,11 @@ class Vid2WorldEnv(gym.Env[np.ndarray, Any]):
     @_np_random_seed.setter
     def _np_random_seed(self, value: int) -> None:
         self._vector.rng(0).seed = value
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The world model behind this environment; environments made from one checkpoint share it."""
+        return self._vector.world_model
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

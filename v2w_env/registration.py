@@ -44,6 +44,9 @@ def register_world_model(
 
 
 def register_shipped() -> None:
-    """Register the models that come with the package, and ``Vid2World-v0`` for any other: it needs ``checkpoint=``."""
+    """Register the models that come with the package, those published by the paper's authors (their weights have to be
+    downloaded), and ``Vid2World-v0`` for any other: it needs ``checkpoint=``."""
     register_world_model("Vid2World-PushT-v0", BUNDLES / "pusht", max_episode_steps=300)
     register_world_model("Vid2World-v0", None)
+    for dataset in ("rt1", "csgo", "recon"):
+        register_world_model(f"Vid2World-{dataset.upper()}-v0", None, settings={"dataset": dataset})

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import InvalidAction
 
 from v2w_env.config import check_names
-from v2w_env.frames import check_frames
+from v2w_env.frames import FrameFit
 from v2w_env.resets import Start
 from v2w_env.spaces import ActionAdapter
 
@@ -26,7 +26,7 @@ class ResetOptions:
 
 
 def parse_options(
-    options: Mapping[str, Any] | None, num_envs: int, frame_size: tuple[int, int], actions: ActionAdapter
+    options: Mapping[str, Any] | None, num_envs: int, fit: FrameFit, actions: ActionAdapter
 ) -> ResetOptions:
     """Check ``reset(options=...)`` (without ``reset_mask``).
 
@@ -41,15 +41,15 @@ def parse_options(
     check_names("reset option", options, RESET_OPTIONS)
     goals = None
     if options.get("goal") is not None:
-        goals = check_frames(options["goal"], "options['goal']", ("h w 3", "n h w 3"), frame_size)
+        goals = fit(options["goal"], "options['goal']", ("h w 3", "n h w 3"))
         goals = _per_env(goals, goals.ndim == 4, num_envs, "options['goal']")
     if options.get("frames") is None:
         if options.get("actions") is not None:
             raise ValueError("options['actions']: given without options['frames'], the frames they connect")
         return ResetOptions(None, goals)
 
-    frames = check_frames(options["frames"], "options['frames']", ("t h w 3", "n t h w 3"), frame_size)
-    steps, shape = frames.shape[-4] - 1, actions.spec.shape
+    frames = fit(options["frames"], "options['frames']", ("t h w 3", "n t h w 3"))
+    steps, shape = frames.shape[-4] - 1, actions.shape
     given = options.get("actions")
     if given is None and steps:
         raise ValueError(
@@ -61,7 +61,7 @@ def parse_options(
             raise ValueError(
                 f"options['actions']: a single frame has no actions before it, got shape {np.shape(given)}"
             )
-        native, batched = np.zeros((0, *shape), actions.spec.dtype), False
+        native, batched = np.zeros((0, *actions.spec.shape), actions.spec.dtype), False
     else:
         assert given is not None
         batched = np.ndim(given) == len(shape) + 2

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import zipfile
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from v2w_env.config import check_choice
+from v2w_env.frames import FrameFit
 from world_model.types import ActionSpec
+
+if TYPE_CHECKING:
+    from world_model.data import RecordedDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,50 @@ class EpisodeSource:
         return Start(self.frames[clip, offset:stop], self.actions[clip, offset : stop - 1], info)
 
 
+class DatasetSource:
+    """Starts in the episodes of a dataset on disk, read as they are drawn.
+
+    Args:
+        recorded: Any dataset that :func:`world_model.data.open_dataset` opens.
+        context_frames: Frames handed to the model; shorter episodes are used whole.
+        fit: Brings the recorded frames to the model's size.
+        part: Episodes of this part of the split; ``None`` for all.
+    """
+
+    def __init__(
+        self, recorded: RecordedDataset, context_frames: int, fit: FrameFit, part: str | None = "validation"
+    ) -> None:
+        self.recorded, self.context_frames, self.fit = recorded, context_frames, fit
+        self.ids = recorded.ids(part) or recorded.ids(None)
+
+    @classmethod
+    def from_folder(cls, folder: Path, context_frames: int, spec: ActionSpec, fit: FrameFit) -> DatasetSource:
+        """Open a dataset folder of any known format.
+
+        Raises:
+            ValueError: It is none, or its actions are not the model's.
+        """
+        from world_model.data import open_dataset
+
+        recorded = open_dataset(folder)
+        if recorded.action_spec.shape != spec.shape:
+            raise ValueError(
+                f"reset_source {folder}: expected actions of shape {spec.shape}, got {recorded.action_spec.shape}"
+            )
+        return cls(recorded, context_frames, fit)
+
+    def sample(self, rng: np.random.Generator) -> Start:
+        index = self.ids[int(rng.integers(len(self.ids)))]
+        length = self.recorded.num_frames(index)
+        context = min(self.context_frames, length)
+        offset = int(rng.integers(length - context + 1))
+        episode = self.recorded.read(index, offset, offset + context)
+        frames = self.fit(episode.frames, f"episode {index}", ("t h w 3",))
+        return Start(
+            frames, episode.actions, {"reset_source": "dataset", "reset_episode": index, "reset_offset": offset}
+        )
+
+
 class ImageSource:
     """Starts from a still image: a context of one frame, or the image repeated as if nothing had moved.
 
@@ -111,6 +160,12 @@ class ImageSource:
             action = first.reshape(spec.shape)
         self.images, self.repeat = images, repeat
         self.actions = np.repeat(np.asarray(action)[None], repeat - 1, axis=0)
+
+    def with_images(self, images: np.ndarray) -> ImageSource:
+        """The same source over other images ``[n h w 3]``."""
+        other = copy(self)
+        other.images = images
+        return other
 
     def sample(self, rng: np.random.Generator) -> Start:
         index = int(rng.integers(len(self.images)))

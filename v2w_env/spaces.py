@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.error import InvalidAction
 
 from v2w_env.config import ActionRange
+from v2w_env.encodings import ActionEncoding
 from world_model.types import ActionSpec
 
 
@@ -40,20 +41,24 @@ class ActionAdapter:
         space: What callers see, one sub-environment's action space.
     """
 
-    def __init__(self, spec: ActionSpec, action_range: ActionRange = "native") -> None:
+    def __init__(
+        self, spec: ActionSpec, action_range: ActionRange = "native", encoding: ActionEncoding | None = None
+    ) -> None:
         self.spec = spec
         self.normalized = action_range == "normalized"
-        native = space_from_spec(spec)
+        self._encoding = encoding
+        native = encoding.space if encoding else space_from_spec(spec)
         if self.normalized and not (isinstance(native, spaces.Box) and native.is_bounded("both")):
             raise ValueError(f"action_range='normalized': expected a bounded Box action space, got {native!r}")
         self.space = spaces.Box(-1.0, 1.0, spec.shape, dtype=np.float32) if self.normalized else native
         self._native_bounds = _bounds(native)
         self._bounds = _bounds(self.space)
+        self.shape: tuple[int, ...] = self.space.shape or ()
 
     def check(
         self, actions: Any, lead: tuple[int, ...], what: str = "actions", skip: np.ndarray | None = None
     ) -> np.ndarray:
-        """Checked actions ``[*lead, *shape]`` in the simulator's own units.
+        """Checked actions ``[*lead, *spec.shape]`` in the simulator's own units.
 
         Args:
             actions: Array-like in this adapter's :attr:`space`.
@@ -74,7 +79,7 @@ class ActionAdapter:
         if array.dtype.kind not in allowed:
             kinds = "numbers" if allowed == "fiu" else "integers"
             raise InvalidAction(f"{what}: expected {kinds} for {self.space}, got dtype {array.dtype}: {actions!r}")
-        expected = (*lead, *self.spec.shape)
+        expected = (*lead, *self.shape)
         if array.shape != expected:
             raise InvalidAction(f"{what}: expected shape {expected} for {self.space}, got shape {array.shape}")
         # Floats are rounded before they are compared, integers compared before they could wrap around.
@@ -84,6 +89,8 @@ class ActionAdapter:
         inside = (array >= low) & (array <= high)  # False for NaN too
         if not inside.all():
             raise InvalidAction(self._describe(array, inside, len(lead), what))
+        if self._encoding is not None:
+            return self._encoding.encode(array)
         return self._denormalize(array) if self.normalized else array.astype(dtype, copy=False)
 
     def _denormalize(self, array: np.ndarray) -> np.ndarray:
@@ -94,7 +101,7 @@ class ActionAdapter:
     def _describe(self, array: np.ndarray, inside: np.ndarray, num_lead: int, what: str) -> str:
         where = tuple(int(i) for i in np.argwhere(~inside)[0])
         row, element = where[:num_lead], where[num_lead:]
-        low, high = (np.broadcast_to(bound, self.spec.shape)[element] for bound in self._bounds)
+        low, high = (np.broadcast_to(bound, self.shape)[element] for bound in self._bounds)
         value = array[where]
         problem = "is NaN" if value != value else f"is out of bounds [{low}, {high}]"
         owner = f" of sub-env {row[0]}" if num_lead == 1 and what == "actions" else f"[{row[0]}]" if row else ""

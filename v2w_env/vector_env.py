@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from v2w_env.config import EnvConfig
-from v2w_env.frames import check_frames, to_model, to_pixels
+from v2w_env.frames import to_model, to_pixels
 from v2w_env.infos import merge_rows, row_info
 from v2w_env.loading import World, load_world
 from v2w_env.reset_options import ResetOptions, parse_options, rows_to_reset, seeds_per_env
@@ -23,6 +23,7 @@ from v2w_env.rewards import RewardOutput, Transition
 from v2w_env.rng import SubEnvRng
 from v2w_env.starting import begin
 from v2w_env.state import EnvState
+from world_model.model import WorldModel
 from world_model.types import WorldState
 
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
@@ -100,6 +101,11 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Each sub-environment's seed."""
         return tuple(self.rng(i).seed for i in range(self.num_envs))
 
+    @property
+    def world_model(self) -> WorldModel:
+        """The world model behind this environment; environments made from one checkpoint share it."""
+        return self._open_world().model
+
     def rng(self, index: int) -> SubEnvRng:
         """The random streams of one sub-environment, seeded from the operating system if nobody has seeded them."""
         rng = self._rngs[index]
@@ -137,7 +143,7 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rows = rows_to_reset(options.pop("reset_mask", None), self.num_envs)
         if self._state is None and len(rows) < self.num_envs:
             raise ResetNeeded("options['reset_mask']: reset all sub-envs once before resetting some of them")
-        parsed = parse_options(options, self.num_envs, world.model.config.frame_size, world.actions)
+        parsed = parse_options(options, self.num_envs, world.fit, world.actions)
         self._check_resettable(world, rows, parsed)
         seeds = seeds_per_env(seed, self.num_envs)
         seeded = {int(row): SubEnvRng.from_seed(seeds[row]) for row in rows if seeds[row] is not None}
@@ -170,12 +176,18 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             else:
                 assert source is not None
                 start = source.sample(self.rng(row).numpy)
-                check_frames(start.frames, "reset source: frames", ("t h w 3",), world.model.config.frame_size)
+                world.fit(start.frames, "reset source: frames", ("t h w 3",))
                 starts.append(start)
         newest = np.stack([start.frames[-1] for start in starts])
         with torch.no_grad():
             self._state = begin(
-                world.model, starts, [self.rng(row).torch for row in rows], rows, self.num_envs, self._state
+                world.model,
+                starts,
+                [self.rng(row).torch for row in rows],
+                rows,
+                self.num_envs,
+                self._state,
+                world.sampling,
             )
             self._set_goals(world, rows, options.goals)
         if self._pixels and self._frames is not None:

@@ -12,9 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from world_model.model import WorldModel, WorldModelConfig
 from world_model.schema import build
@@ -54,20 +52,6 @@ def save(
     with Replacing(folder / WEIGHTS) as path:
         save_file(tensors, path, metadata={"format": "vid2world-gym", "model": model.config.name})
     return folder
-
-
-def load(path_or_hub_id: str | Path) -> WorldModel:
-    """Read a bundle from a folder, or fetch it from the hub (``owner/name``)."""
-    folder = locate(path_or_hub_id)
-    config = load_config(folder)
-    with torch.device("meta"):
-        model = WorldModel(config)
-    tensors = read_tensors(folder / WEIGHTS)
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    _compare(expected, {key: tuple(value.shape) for key, value in tensors.items()}, folder / WEIGHTS)
-    model = WorldModel(config)
-    model.load_state_dict({key: value.float() for key, value in tensors.items()})
-    return model
 
 
 def locate(path_or_hub_id: str | Path) -> Path:
@@ -129,33 +113,6 @@ def load_episodes(folder: Path, actions: ActionSpec) -> dict[str, np.ndarray] | 
             f"got {frames.shape} and {acts.shape}"
         )
     return clips
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, memory-mapped; says what a file that is none looks like."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        start = path.read_bytes()[:4] if path.is_file() else b""
-        looks = "a zip archive, perhaps a PyTorch checkpoint" if start[:2] == b"PK" else "truncated or foreign"
-        raise ValueError(
-            f"{path}: expected a safetensors file, but it is {looks} ({error}); copy or train it again"
-        ) from error
-
-
-def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    missing, unknown = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
-    wrong = [
-        f"{key} expected {expected[key]}, got {got[key]}"
-        for key in sorted(expected.keys() & got.keys())
-        if expected[key] != got[key]
-    ]
-    if missing or unknown or wrong:
-        raise ValueError(
-            f"{path} does not fit its {CONFIG}: {len(missing)} tensors missing {missing[:3]}, {len(unknown)} unknown "
-            f"{unknown[:3]}, {len(wrong)} of another shape {wrong[:3]}; both files must come from the same training"
-        )
 
 
 class Replacing:

@@ -20,6 +20,7 @@ from world_model.diffusion.samplers import DDIMTable, Spacing, ddim_step, ddim_t
 from world_model.diffusion.schedule import Schedule, ScheduleConfig
 from world_model.diffusion.window_sampler import WindowSampler
 from world_model.network.cache import NetworkCache
+from world_model.network.normalization import TemporalGroupNorm, TemporalNorm
 from world_model.network.unet import CausalUNet, UNetConfig
 from world_model.recompute import imagine, remember
 from world_model.types import ActionSpec, Conditioning, Generators, Scene, WorldState, incoming_actions
@@ -390,14 +391,43 @@ class WorldModel(nn.Module):
     def from_pretrained(
         cls, path_or_hub_id: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> WorldModel:
-        """Read a bundle from a folder or the Hugging Face hub, in evaluation mode, gradients of weights off.
+        """Read a bundle or a published checkpoint, in evaluation mode, gradients of weights off.
+
+        Args:
+            path_or_hub_id: a bundle's folder, a hub id ``owner/name``, a checkpoint file of any published format, or
+                the name of a published model, such as ``thuml/Vid2World-RT1``; see
+                :mod:`world_model.checkpoints.load`.
 
         Raises:
             ValueError: naming what is missing, truncated or foreign, and what to do.
         """
-        from world_model import bundle
+        from world_model.checkpoints.load import load
 
-        return bundle.load(path_or_hub_id).to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return load(path_or_hub_id, device=device, dtype=dtype)
+
+    def set_window(self, frames: int) -> None:
+        """Let the network see so many frames at once, the newest included, in place; no weight depends on it."""
+        if frames < 2:
+            raise ValueError(f"window: expected at least 2 frames, got {frames}")
+        network = replace(self.config.network, window=frames)
+        self.network.config = network
+        self.config = replace(self.config, network=network)
+
+    def set_temporal_norm(self, norm: TemporalNorm) -> None:
+        """Take the statistics of the temporal layers' norms over other frames, in place.
+
+        ``prefix`` and ``frame`` let weights trained with ``clip`` be streamed; outputs change. Sampling then leaves the
+        reference mode, which cannot be streamed.
+        """
+        for module in self.network.modules():
+            if isinstance(module, TemporalGroupNorm):
+                module.over = norm
+        network = replace(self.config.network, temporal_norm=norm)
+        sampling = self.config.sampling
+        if norm != "clip" and sampling.mode == "reference":
+            sampling = replace(sampling, mode="standard")
+        self.network.config = network
+        self.config = replace(self.config, network=network, sampling=sampling)
 
     def with_sampling(self, **changes: float | int | str | None) -> SamplingConfig:
         """This model's sampling settings with some changed; ``None`` leaves one as it is."""

@@ -38,7 +38,7 @@ def test_reset_clips_round_trip(tiny_bundle: Path, tiny_model: WorldModel) -> No
 def test_truncated_weights(copied: Path) -> None:
     path = copied / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=r"model.safetensors.*truncated or foreign"):
+    with pytest.raises(ValueError, match=r"model.safetensors.*truncated or damaged"):
         WorldModel.from_pretrained(copied)
 
 

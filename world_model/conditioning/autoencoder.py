@@ -186,9 +186,9 @@ class Autoencoder(nn.Module):
         """
         folder = Path(folder)
         if (folder / "model.safetensors").is_file():
-            from world_model import bundle
+            from world_model.model import WorldModel
 
-            return bundle.load(folder).autoencoder.eval()
+            return WorldModel.from_pretrained(folder).autoencoder
         for name in (CONFIG_NAME, WEIGHTS_NAME):
             if not (folder / name).is_file():
                 raise ValueError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from world_model.diffusion.denoiser import Denoiser
@@ -13,7 +14,7 @@ from world_model.diffusion.noise_levels import LevelConfig, draw_levels
 from world_model.diffusion.parameterization import add_noise, clean_from_v, v_target
 from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
-from world_model.types import Conditioning, incoming_actions
+from world_model.types import Conditioning, Scene, incoming_actions
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class LossConfig:
         levels: distribution of noise levels of the frames to predict.
         max_history_level: teacher forcing noises each history frame by a level drawn from 0..this.
         action_dropout: probability of hiding a frame's action, each frame by itself.
+        first_action: what the first frame of a clip is told of the unknown action before it: ``hidden`` as when an
+            episode starts here, or ``zero``, an action like all others, as the published models were trained.
         self_history: teacher forcing replaces the recorded past by the network's own predictions in this share of
             the clips, so that it learns to carry on from its own mistakes.
         self_history_passes: most times the past is predicted from an already predicted past, once per chained error.
@@ -37,9 +40,16 @@ class LossConfig:
     levels: LevelConfig = field(default_factory=LevelConfig)
     max_history_level: int = 0
     action_dropout: float = 0.2
+    first_action: Literal["hidden", "zero"] = "hidden"
     self_history: float = 0.0
     self_history_passes: int = 1
     context_frames: int = 4
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("diffusion_forcing", "teacher_forcing"):
+            raise ValueError(f"loss.objective: expected diffusion_forcing or teacher_forcing, got {self.objective!r}")
+        if self.first_action not in ("hidden", "zero"):
+            raise ValueError(f"loss.first_action: expected hidden or zero, got {self.first_action!r}")
 
 
 def training_loss(
@@ -49,6 +59,7 @@ def training_loss(
     actions: Tensor,
     config: LossConfig,
     generator: torch.Generator,
+    scene: Scene | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of v on a batch of clips.
 
@@ -56,21 +67,24 @@ def training_loss(
         latents: ``[b t c h w]`` clean.
         actions: ``[b t-1 a]``, ``actions[:, i]`` leads from frame ``i`` to ``i + 1``.
         generator: a CPU generator; all levels, masks and noise come from it.
+        scene: what the clips' first frames tell a network that is conditioned on them.
 
     Returns:
         the scalar loss, and detached scalars to log.
     """
     b, t = latents.shape[:2]
     aligned, mask = incoming_actions(actions)
+    if config.first_action == "zero":
+        mask = torch.ones_like(mask)
     keep = (torch.rand(b, t, generator=generator) >= config.action_dropout).to(mask)
     cond = Conditioning(actions=aligned, action_mask=mask * keep)
+    if scene is not None:
+        cond = replace(cond, context=scene.context, concat=repeat(scene.concat, "b c h w -> b t c h w", t=t))
     levels = draw_levels((b, t), config.levels, generator).to(latents.device)
     noise = _noise(latents, generator)
     if config.objective == "diffusion_forcing":
         error = denoising_error(network, schedule, latents, levels, noise, cond)
         return error.mean(), _logs(error, levels)
-    if config.objective != "teacher_forcing":
-        raise ValueError(f"objective: expected diffusion_forcing or teacher_forcing, got {config.objective!r}")
 
     known = replace(cond, action_mask=mask)  # the past happened: its actions are never hidden
     teacher = _Teacher(network, schedule, known, cond, config.max_history_level, generator)
@@ -107,7 +121,10 @@ class _Teacher:
         past = torch.randint(self.max_history_level + 1, (b, t), generator=self.generator).to(history.device)
         seen = add_noise(history, _noise(history, self.generator), self.schedule.signal(past))
         both = Conditioning(
-            actions=_join(self.known.actions, cond.actions), action_mask=_join(self.known.action_mask, cond.action_mask)
+            actions=_join(self.known.actions, cond.actions),
+            action_mask=_join(self.known.action_mask, cond.action_mask),
+            context=cond.context,
+            concat=None if cond.concat is None else _join(cond.concat, cond.concat),
         )
         tree = FrameTree.teacher(t)
         v, _ = self.network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from world_model.network.attention import zero_init
 from world_model.network.blocks import Downsample, HeightCausalConv2d, Planes, ResBlock, Upsample
@@ -71,21 +73,39 @@ class UNetConfig:
                 )
 
 
+def _run(layer: nn.Module, *arguments: Any) -> Tensor:
+    return layer(*arguments)
+
+
+def _run_again_backward(layer: nn.Module, *arguments: Any) -> Tensor:
+    """Keep none of the layer's inner values; the backward pass computes them again."""
+    return checkpoint(layer, *arguments, use_reentrant=False)
+
+
+Run = Callable[..., Tensor]
+
+
 class Block(nn.ModuleList):
     """Layers run in turn, each given what it asks for."""
 
     def forward(
-        self, x: Tensor, embedding: Tensor, planes: Planes | None, context: ContextTokens | None, time: TimePass
+        self,
+        x: Tensor,
+        embedding: Tensor,
+        planes: Planes | None,
+        context: ContextTokens | None,
+        time: TimePass,
+        run: Run = _run,
     ) -> Tensor:
         for layer in self:
+            given: tuple[Any, ...] = ()
             if isinstance(layer, ResBlock):
-                x = layer(x, embedding, planes, time)
+                given = (embedding, planes, time)
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context)
+                given = (context,)
             elif isinstance(layer, TemporalTransformer):
-                x = layer(x, time)
-            else:
-                x = layer(x)
+                given = (time,)
+            x = run(layer, x, *given)
         return x
 
 
@@ -93,11 +113,16 @@ class CausalUNet(nn.Module):
     """Predicts v for every frame of a call, each at its own noise level.
 
     With a cache, frames continue a remembered history; see :meth:`forward`.
+
+    Attributes:
+        gradient_checkpointing: for training: layers compute their inner values again in the backward pass instead of
+            keeping them. Memory falls to a fraction, a step takes a third longer, results stay the same.
     """
 
     def __init__(self, config: UNetConfig, actions: ActionSpec | None = None) -> None:
         super().__init__()
         self.config = config
+        self.gradient_checkpointing = False
         c, embed_dim = config.model_channels, 4 * config.model_channels
         self.time_embed = SinusoidEmbedding(c, embed_dim)
         self.fps_embed = SinusoidEmbedding(c, embed_dim) if config.fps_condition else None
@@ -179,17 +204,20 @@ class CausalUNet(nn.Module):
         x = latents if cond.concat is None else torch.cat([latents, cond.concat], dim=2)
         action = self._action_features(cond)
         planes = Planes(_keep(action, cond.action_mask)) if self.num_planes and action is not None else None
-        x, before = self._enter(x.to(self.stem.weight.dtype), planes, time)
+        # Streaming writes to its memory in passing, which must not happen twice.
+        again = self.gradient_checkpointing and cache is None and torch.is_grad_enabled()
+        run = _run_again_backward if again else _run
+        x, before = self._enter(x.to(self.stem.weight.dtype), planes, time, run)
         embedding = F.silu(self._embed(levels, action, cond))
         context = self._context(cond, f, x.dtype)
 
         skips = [x]
         for block in self.input_blocks:
-            x = block(x, embedding, planes, context, time)
+            x = block(x, embedding, planes, context, time, run)
             skips.append(x)
-        x = self.middle_block(x, embedding, planes, context, time)
+        x = self.middle_block(x, embedding, planes, context, time, run)
         for block in self.output_blocks:
-            x = block(torch.cat([x, skips.pop()], dim=1), embedding, planes, context, time)
+            x = block(torch.cat([x, skips.pop()], dim=1), embedding, planes, context, time, run)
         x = self.conv_out(F.silu(self.norm_out(x)))
         v = rearrange(x, "(b f) c h w -> b f c h w", b=b)
         v = v if v.dtype is torch.float64 else v.float()
@@ -205,7 +233,7 @@ class CausalUNet(nn.Module):
         assert cond.actions is not None
         return self.action_embed.features(cond.actions)
 
-    def _enter(self, x: Tensor, planes: Planes | None, time: TimePass) -> tuple[Tensor, Tensor | None]:
+    def _enter(self, x: Tensor, planes: Planes | None, time: TimePass, run: Run) -> tuple[Tensor, Tensor | None]:
         """From input latents ``[b f c h w]`` to features ``[(b f) c h w]``, and each frame's predecessor."""
         before = None
         if self.config.stem_frames > 1:
@@ -216,7 +244,7 @@ class CausalUNet(nn.Module):
         if planes is not None:
             x = torch.cat([x, planes.at(*x.shape[-2:])], dim=1)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
-        return (x if self.init_attention is None else self.init_attention(x, time)), before
+        return (x if self.init_attention is None else run(self.init_attention, x, time)), before
 
     def _embed(self, levels: Tensor, action: Tensor | None, cond: Conditioning) -> Tensor:
         """Sum of the embeddings of noise level, frame rate and action: ``[(b f) d]``."""

@@ -63,11 +63,14 @@ class RunConfig:
         max_minutes: minutes of training, those before a kill included; None for no limit. Whichever limit is nearer
             drives the learning rate, so a run limited by time still finishes its schedule. Only runs limited by steps
             alone repeat exactly.
-        batch_size: samples per step and device.
+        batch_size: samples per device that are looked at together.
+        accumulate: how many batches make one step; its gradient is their mean.
         validate_every, checkpoint_every, log_every: in steps; a kill loses at most `checkpoint_every` steps.
         validation_batches: batches of the validation split that are looked at each time.
         resume: "auto" goes on where the folder's checkpoint ends; "never" refuses a folder that has one.
-        accelerator, devices, strategy, precision: as in `lightning.Trainer`.
+        accelerator, devices, precision: as in `lightning.Trainer`.
+        strategy: how several devices share the work, as in `lightning.Trainer`; "fsdp" also shares weights and
+            optimizer state among them (see `sharding`).
         num_threads: CPU threads of torch; None leaves torch's choice.
         progress_bar: show one on the terminal.
     """
@@ -76,6 +79,7 @@ class RunConfig:
     max_steps: int | None = None
     max_minutes: float | None = None
     batch_size: int = 16
+    accumulate: int = 1
     seed: int = 0
     validate_every: int = 500
     validation_batches: int = 16
@@ -92,8 +96,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_minutes is None:
             raise ValueError("run: expected max_steps, max_minutes or both, got neither; say when to stop")
-        for name in ("batch_size", "validate_every", "validation_batches", "checkpoint_every", "log_every", "devices"):
+        counts = ("batch_size", "accumulate", "validate_every", "validation_batches", "checkpoint_every", "log_every")
+        for name in (*counts, "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name}: expected 1 or more, got {getattr(self, name)}")
         if self.resume not in ("auto", "never"):
             raise ValueError(f"run.resume: expected auto or never, got {self.resume!r}")
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each device holds only a part of the weights."""
+        return self.strategy.startswith("fsdp")

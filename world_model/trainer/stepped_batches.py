@@ -18,33 +18,33 @@ class SteppedBatches(Sampler[list[int]]):
         num_items: items to draw from; fewer than a batch are repeated.
         batch_size: items per batch and rank.
         seed: shuffles; the same on every rank.
-        first_step: batches to leave out, because an earlier run has seen them.
+        first_batch: batches of each rank to leave out, because an earlier run has seen them.
     """
 
     def __init__(
-        self, num_items: int, batch_size: int, seed: int, first_step: int = 0, rank: int = 0, ranks: int = 1
+        self, num_items: int, batch_size: int, seed: int, first_batch: int = 0, rank: int = 0, ranks: int = 1
     ) -> None:
         if num_items < 1:
             raise ValueError(f"training data: expected at least 1 item, got {num_items}; record more episodes")
         self.num_items = num_items
         self.batch_size = batch_size
         self.seed = seed
-        self.first_step = first_step
+        self.first_batch = first_batch
         self.rank = rank
         self.ranks = ranks
 
     @classmethod
     def of(cls, trainer: L.Trainer, num_items: int, run: RunConfig) -> SteppedBatches:
         """The batches that `trainer` has not seen yet."""
-        step, rank, ranks = trainer.global_step, trainer.global_rank, trainer.world_size
-        return cls(num_items, run.batch_size, run.seed, step, rank, ranks)
+        seen = trainer.global_step * run.accumulate
+        return cls(num_items, run.batch_size, run.seed, seen, trainer.global_rank, trainer.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        step = self.first_step
+        number = self.first_batch
         epoch, order = -1, torch.empty(0, dtype=torch.int64)
         while True:
             batch = []
-            start = (step * self.ranks + self.rank) * self.batch_size
+            start = (number * self.ranks + self.rank) * self.batch_size
             for position in range(start, start + self.batch_size):
                 if position // self.num_items != epoch:
                     epoch = position // self.num_items
@@ -52,4 +52,4 @@ class SteppedBatches(Sampler[list[int]]):
                     order = torch.randperm(self.num_items, generator=generator)
                 batch.append(int(order[position % self.num_items]))
             yield batch
-            step += 1
+            number += 1
