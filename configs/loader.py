@@ -2,8 +2,10 @@
 
 A command's root file, ``configs/COMMAND.yaml``, holds keys of its own and ``groups``: which file of which folder it
 starts from (``dataset: pusht`` is ``configs/dataset/pusht.yaml``). The merged configuration is a plain dictionary with
-one sub-dictionary per group, whose ``base`` says which shipped file it started from. The YAML files are the schema:
-what they do not name is an unknown key, except inside ``*kwargs``, which belong to somebody else's function.
+one sub-dictionary per group, whose ``base`` says which shipped file it started from. A group's file may have ``groups``
+too: what other groups start from when it is chosen and nothing else is asked for. The YAML files are the schema: what
+they do not name is an unknown key, except inside ``*kwargs``, which belong to somebody else's function. Where a key
+holds a mapping with a ``path``, the path alone will do: ``dataset=FOLDER`` for ``dataset.path=FOLDER``.
 """
 
 from __future__ import annotations
@@ -46,9 +48,15 @@ def load(command: str, overrides: Sequence[str] = (), file: str | Path | None = 
     pairs = [_split(override) for override in overrides]
 
     named = {key: _base(value) for key, value in from_file.items() if key in defaults}
-    choices = defaults | {key: value for key, value in named.items() if value is not None}
-    choices |= {key: value for key, value in pairs if key in choices}
-    config: Config = {name: _group(name, choice, defaults[name]) for name, choice in choices.items()} | root
+    asked = {key: value for key, value in named.items() if value is not None}
+    asked |= {key: value for key, value in pairs if key in defaults}
+    choices = defaults | asked
+    config: Config = {name: _group(name, choice, defaults[name]) for name, choice in choices.items()}
+    for name, choice in _companions(config).items():
+        if name not in asked:
+            config[name] = _group(name, choice, defaults[name])
+    _companions(config)
+    config |= root
     _merge(config, {key: value for key, value in from_file.items() if key not in choices or not isinstance(value, str)})
     for key, value in pairs:
         if key not in choices:
@@ -100,6 +108,14 @@ def _group(group: str, choice: str, default: str) -> Config:
     return base
 
 
+def _companions(config: Config) -> dict[str, str]:
+    """What the groups' files say that other groups start from; taken out of them."""
+    found: dict[str, str] = {}
+    for group in config.values():
+        found |= group.pop("groups", {})
+    return found
+
+
 def _merge(base: Config, update: Mapping[str, Any], prefix: str = "", where: str = "") -> None:
     """Write ``update`` into ``base``, which names every key there is and, by its value, each key's type."""
     for key, value in update.items():
@@ -108,15 +124,22 @@ def _merge(base: Config, update: Mapping[str, Any], prefix: str = "", where: str
         if key not in base and not free:
             raise ValueError(where + _unknown("key", path, [f"{prefix}{known}" for known in base if known != "base"]))
         old = base.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping):
+        if isinstance(old, dict) and "path" in old and isinstance(value, str):
+            old["path"] = value
+        elif isinstance(old, dict) and isinstance(value, Mapping):
             _merge(old, value, f"{path}.", where)
         else:
             base[key] = value if free else _checked(where + path, old, value)
 
 
 def _checked(path: str, default: Any, value: Any) -> Any:
-    """``value`` as the type of ``default``. ``None`` says nothing of the type: there the dataclass decides."""
+    """``value`` as the type of ``default``. ``None`` says nothing of the type: there the dataclass decides.
+
+    It also decides about a list in place of a text, since a text may be the name of a usual list.
+    """
     expected = type(default)
+    if expected is str and isinstance(value, list):
+        return value
     if default is None or value is None or type(value) is expected:
         return value
     if expected is float and type(value) is int:

@@ -34,6 +34,17 @@ EXAMPLES = {
   v2w eval --quick                                         the same on a few samples, under a minute
   v2w eval benchmark=fidelity checkpoint=runs/small/bundle dataset=runs/data/small
   v2w eval benchmark=speed
+  v2w eval benchmark=videos folder=rollouts protocol=csgo  score films of recordings and predictions
+  v2w eval benchmark=rt1_ar checkpoint=RT1 dataset=data/rt1 num_clips=8
+""",
+    "convert": """
+  v2w convert model.ckpt folder=runs/rt1 dataset=rt1       a published file, as a folder that loads at once
+  v2w convert RT1-Shift folder=runs/shift                  one that `v2w download` knows
+  v2w convert dynamicrafter.ckpt folder=runs/start dataset=recon transfer=masked
+""",
+    "download": """
+  v2w download RT1                                         5 GB; then gym.make("Vid2World-RT1-v0") works
+  v2w download CSGO cache_dir=/big/disk token=hf_...
 """,
     "info": """
   v2w info                                                 the shipped PushT environment
@@ -46,8 +57,12 @@ ABOUT = {
     "train": "Train an autoencoder or a world model on a recorded dataset.",
     "rollout": "Step an environment, imagined or real, and film it.",
     "eval": "Run a benchmark and write its report.",
+    "convert": "Turn a checkpoint of another format into a world model's folder, and check it.",
+    "download": "Fetch a published checkpoint from the Hugging Face hub.",
     "info": "Say what a world model or an environment contains.",
 }
+
+POSITIONAL = {"info": "TARGET", "convert": "SOURCE", "download": "NAME"}  # the settings that bare arguments set
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = list(options.overrides)
     if getattr(options, "quick", False):
         overrides.append("quick=true")
-    if options.command == "info":
-        overrides = [text if "=" in text else f"target={text}" for text in overrides]
+    if options.command in POSITIONAL:
+        key = POSITIONAL[options.command].lower()
+        overrides = [text if "=" in text else f"{key}={text}" for text in overrides]
     try:
         from configs import load, to_yaml
 
@@ -98,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=about,
             description=about,
-            usage=f"v2w {name} [{'TARGET' if name == 'info' else 'group=name ...'}] [key=value ...] [options]",
+            usage=f"v2w {name} [{POSITIONAL.get(name, 'group=name ...')}] [key=value ...] [options]",
         )
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the defaults")
         command.add_argument("--config", metavar="FILE", help="YAML with settings, read before the key=value pairs")

@@ -38,6 +38,8 @@ def rollout(config: Config) -> None:
     from v2w.rollout import RolloutConfig, run
 
     env = _own(config.pop("env"))
+    if config["dataset"]["path"] is None:
+        config["dataset"] = None
     run(build(RolloutConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | config))
 
 
@@ -53,6 +55,23 @@ def info(config: Config) -> None:
     from v2w.info import run
 
     print(run(**config))
+
+
+def convert(config: Config) -> None:
+    """``v2w convert``: a checkpoint of any known format as a world model's folder."""
+    from v2w.convert import ConvertConfig, run
+
+    print(run(build(ConvertConfig, config)))
+
+
+def download(config: Config) -> None:
+    """``v2w download``: fetch a published checkpoint."""
+    from world_model.checkpoints.download import NAMES
+    from world_model.checkpoints.download import download as fetch
+
+    if config["name"] is None:
+        raise ValueError(f"name: which model? v2w download NAME, with NAME one of {', '.join(NAMES)}")
+    print(fetch(config.pop("name"), **config))
 
 
 def _own(group: Config) -> Config:

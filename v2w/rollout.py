@@ -12,13 +12,13 @@ import gymnasium as gym
 import numpy as np
 from moviepy import ImageSequenceClip
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks.film import write_film
 from v2w_env import Vid2WorldEnv
 from v2w_env.collect.frames import FrameSource
 from v2w_env.collect.simulator import make_simulator
-from world_model.data.minari_dataset import read_minari
+from world_model.data import DatasetConfig, open_dataset
+from world_model.progress import progress_bar
 
 Frame = NDArray[np.uint8]
 
@@ -31,8 +31,8 @@ class RolloutConfig:
         env_id: id for ``gymnasium.make``.
         env_kwargs: its keyword arguments.
         actions: ``"random"``, ``"recorded"`` (of an episode of ``dataset``), or a ``.npy`` file ``[steps, *shape]``.
-        dataset: folder of a recorded dataset.
-        episode: which episode of its test split.
+        dataset: of recordings, for ``actions="recorded"``.
+        episode: which episode of its test split, or, where that is empty, of its validation split.
         context_frames: recorded frames that an imagined environment starts from, with ``actions="recorded"``.
         num_steps: steps at most; an episode that ends is followed by a reset.
         seed: of the environment and of the random actions.
@@ -45,7 +45,7 @@ class RolloutConfig:
     env_id: str
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     actions: str = "random"
-    dataset: Path | None = None
+    dataset: DatasetConfig | None = None
     episode: int = 0
     context_frames: int = 4
     num_steps: int = 100
@@ -92,7 +92,7 @@ def run(config: RolloutConfig) -> dict[str, float]:
         observation, _ = env.reset(seed=config.seed, options=options)
         frames = [source(observation)]
         rewards, episodes, seconds = 0.0, 1, 0.0
-        steps = tqdm(plan.actions, desc=config.env_id, unit="step", total=config.num_steps, disable=not config.progress)
+        steps = progress_bar(plan.actions, config.env_id, "step", config.num_steps, config.progress)
         for action in steps:
             before = time.perf_counter()
             observation, reward, terminated, truncated, _ = env.step(action)
@@ -130,10 +130,11 @@ def _plan(config: RolloutConfig, env: gym.Env) -> Plan:
         return Plan([env.action_space.sample() for _ in range(config.num_steps)])
     if config.actions == "recorded":
         assert config.dataset is not None
-        dataset = read_minari(config.dataset)
-        ids = dataset.ids("test")
+        dataset = open_dataset(config.dataset)
+        part = next(part for part in ("test", "validation", "train") if dataset.ids(part))
+        ids = dataset.ids(part)
         if not 0 <= config.episode < len(ids):
-            raise ValueError(f"episode: expected 0 to {len(ids) - 1} (the test episodes), got {config.episode}")
+            raise ValueError(f"episode: expected 0 to {len(ids) - 1} (the {part} episodes), got {config.episode}")
         episode = dataset.episode(ids[config.episode])
         first = min(config.context_frames, len(episode))  # the newest of the frames that the dream starts from
         start = {"frames": episode.frames[:first], "actions": episode.actions[: first - 1]}

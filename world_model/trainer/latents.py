@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from world_model.conditioning.autoencoder import Autoencoder
 from world_model.data import RecordedDataset
+from world_model.progress import progress_bar
 from world_model.trainer.frames import to_float
 
 
@@ -112,7 +112,7 @@ def encoded(
             raise ValueError(f"{path}: not readable ({error}); delete it, it will be written again") from error
     autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     latents, actions, lengths = [], [], []
-    for episode in tqdm(recorded.iterate(ids), total=len(ids), desc=f"encoding the {part} split", unit="episode"):
+    for episode in progress_bar(recorded.iterate(ids), f"encoding the {part} split", "episode", len(ids)):
         latents.append(encode_frames(autoencoder, torch.from_numpy(episode.frames)).half().cpu())
         actions.append(recorded.action_spec.to_tensor(episode.actions))
         lengths.append(len(episode))

@@ -25,13 +25,15 @@ class SteppedModule(L.LightningModule):
         super().__init__()
         self.run = run
         self.optimizer_config = optimizer
+        self._batch = (-1, 0)  # the current step, and which of its batches this is
         self._seconds_before = 0.0
         self._started: float | None = None
 
     def step_generator(self) -> torch.Generator:
-        """A CPU generator for the current step on this rank."""
+        """A CPU generator for the current batch of the current step on this rank."""
         rank, ranks = self.global_rank, self.trainer.world_size
-        return torch.Generator().manual_seed(self.run.seed * 1_000_000_007 + self.global_step * ranks + rank)
+        batch = self.global_step * self.run.accumulate + self._batch[1]
+        return torch.Generator().manual_seed(self.run.seed * 1_000_000_007 + batch * ranks + rank)
 
     @property
     def seconds(self) -> float:
@@ -59,6 +61,8 @@ class SteppedModule(L.LightningModule):
         self._started = time.monotonic()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        step, number = self._batch
+        self._batch = (self.global_step, number + 1 if step == self.global_step else 0)
         progress = self.progress
         if self.run.max_minutes and self.trainer.world_size > 1:  # clocks differ, learning rates must not
             progress = float(self.trainer.strategy.broadcast(progress))
@@ -67,6 +71,8 @@ class SteppedModule(L.LightningModule):
             group["lr"] = self.optimizer_config.learning_rate * scale
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._batch[0] == self.global_step:
+            return  # more batches belong to this step
         out_of_time = bool(self.run.max_minutes) and self.seconds >= 60 * (self.run.max_minutes or 0)
         if self.trainer.world_size > 1:
             out_of_time = bool(self.trainer.strategy.broadcast(out_of_time))
@@ -74,6 +80,18 @@ class SteppedModule(L.LightningModule):
         if out_of_time or self.global_step == self.run.max_steps:
             # Here and not when training has ended: by then the average has replaced the weights.
             self.trainer.save_checkpoint(Path(self.run.folder) / CHECKPOINT)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if self.run.sharded and gradient_clip_val:  # the norm is over the parts of all devices
+            root: Any = self.trainer.strategy.model
+            root.clip_grad_norm_(gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds_trained"] = self.seconds

@@ -1,0 +1,74 @@
+"""The denoiser's loss as a LightningModule, on clips of latents or of pixels."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from world_model.model import WorldModel
+from world_model.trainer.latents import LatentClip
+from world_model.trainer.pixels import PixelClip, PixelEncoder
+from world_model.trainer.recipe import Recipe
+from world_model.trainer.stepping import SteppedModule
+from world_model.diffusion.loss import training_loss
+
+
+class WorldModelModule(SteppedModule):
+    """Trains the network and, where there is one, the conditioner's projector.
+
+    Only these two are submodules, so only they are averaged, shared among devices and kept in checkpoints; autoencoder
+    and image tower stay as they are.
+
+    Args:
+        world: its trained parts are switched to training.
+        encoder: turns batches of `PixelClip` into latents; without it batches are `LatentClip`.
+    """
+
+    def __init__(self, world: WorldModel, recipe: Recipe, encoder: PixelEncoder | None = None) -> None:
+        super().__init__(recipe.run, recipe.optimizer)
+        self.network = world.network.train().requires_grad_(True)
+        self.network.gradient_checkpointing = recipe.gradient_checkpointing
+        self.projector = None
+        if world.conditioner is not None:
+            self.projector = world.conditioner.projector.train().requires_grad_(True)
+        self.schedule = world.schedule
+        self.loss_config = recipe.loss
+        self._encoder = encoder
+        self._frozen = _Unregistered(world)
+
+    def on_fit_start(self) -> None:
+        device = self.trainer.strategy.root_device
+        self._frozen.world.autoencoder.to(device)
+        if self._frozen.world.conditioner is not None:
+            self._frozen.world.conditioner.image_tower.to(device)
+            self._frozen.world.conditioner.caption = self._frozen.world.conditioner.caption.to(device)
+
+    def training_step(self, batch: LatentClip | PixelClip, batch_idx: int) -> Tensor:
+        loss, logs = self._loss(batch, self.step_generator())
+        self.log_dict({f"train/{name}": value for name, value in logs.items() if name != "loss"})
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: LatentClip | PixelClip, batch_idx: int) -> None:
+        # The same levels and noise every time, or the curve would show the draw and not the model.
+        loss, logs = self._loss(batch, torch.Generator().manual_seed(batch_idx))
+        size = len(batch["actions"])
+        self.log_dict({f"validation/{n}": v for n, v in logs.items() if n != "loss"}, sync_dist=True, batch_size=size)
+        self.log("validation/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
+
+    def _loss(self, batch: LatentClip | PixelClip, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if self._encoder is None:
+            latents, scene = cast(LatentClip, batch)["latents"], None
+        else:
+            latents, scene = self._encoder(cast(PixelClip, batch)["frames"], generator, self.training)
+        actions = batch["actions"]
+        return training_loss(self.network, self.schedule, latents, actions, self.loss_config, generator, scene)
+
+
+class _Unregistered:
+    """Keeps a module out of the submodules of the one that holds this."""
+
+    def __init__(self, world: WorldModel) -> None:
+        self.world = world
