@@ -12,7 +12,7 @@ from tqdm import tqdm
 from benchmarks.clips import Clips
 from benchmarks.metrics import Estimate, estimate, estimate_ratio, psnr, ssim
 from benchmarks.open_loop import Rollout, imagine, reconstruct
-from benchmarks.pusht_tracking import Positions, position_error, track
+from benchmarks.pusht_tracking import IMAGE_DIAGONAL, Positions, position_error, track
 from world_model.model import SamplingConfig, WorldModel
 
 HORIZONS = (1, 10, 30)
@@ -105,8 +105,9 @@ def block_moved(clips: Clips, context_frames: int, positions: Positions) -> NDAr
 def summarise(curves: dict[str, Curves], moved: NDArray[np.bool_], seed: int) -> dict[str, Any]:
     """Means over clips at each horizon, with 95 % intervals under KEY_ci for the model's own.
 
-    `KEY_moving` are means over the clips in which the block moves by then; `copy_KEY` and `autoencoder_KEY` those of
-    the two references.
+    `KEY_moving` are means over the clips in which the block moves by then; `agent_lost` is the share of clips that show
+    no agent where there is one, `agent_error_N_found` the mean over the others (likewise for the block); `copy_KEY` and
+    `autoencoder_KEY` are those of the two references.
     """
     measures: dict[str, Any] = {}
 
@@ -124,6 +125,12 @@ def summarise(curves: dict[str, Curves], moved: NDArray[np.bool_], seed: int) ->
             for reference in ("copy", "autoencoder"):
                 measures[f"{reference}_{key}_{frame}"] = estimate(at[reference][key], seed).mean
             measures[f"copy_{key}_{frame}_moving"] = estimate(at["copy"][key][moving], seed).mean
+        for name in ("agent", "block"):
+            errors = at["imagined"][f"{name}_error"]
+            errors = errors[~np.isnan(errors)]
+            lost = errors >= IMAGE_DIAGONAL
+            measures[f"{name}_lost_{frame}"] = float(lost.mean()) if len(errors) else float("nan")
+            measures[f"{name}_error_{frame}_found"] = estimate(errors[~lost], seed).mean
         ratio = estimate_ratio(at["shuffled"]["agent_error"], at["imagined"]["agent_error"], seed)
         put(f"action_ratio_{frame}", ratio)
     return measures

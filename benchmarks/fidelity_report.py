@@ -45,7 +45,7 @@ def write_fidelity(config: Any, measures: Mapping[str, Any], curves: Mapping[str
     """Write fidelity.json, .md and .png into `folder`; `config` is the `FidelityConfig`. Returns the JSON's path."""
     split = config.split or "test"
     picture = plot(curves, Path(folder) / "fidelity.png")
-    tables = [report.target_table(measures, TARGETS), _references(measures), _moving(measures)]
+    tables = [report.target_table(measures, TARGETS), _references(measures), _moving(measures), _lost(measures)]
     notes = _NOTES.format(context=config.context_frames, clips=measures["clips"], split=split)
     recorded = dict(measures) | {"split": split, "curves": {name: _means(curve) for name, curve in curves.items()}}
     return report.write(
@@ -117,3 +117,13 @@ def _moving(measures: Mapping[str, Any]) -> Table:
     copies = [number(measures[f"copy_block_error_{frame}_moving"]) for frame in frames]
     rows.append(["block position error of copy, px of 64", *copies])
     return Table("Clips in which the block moves by then", ["measure", *(f"frame {f}" for f in frames)], rows)
+
+
+def _lost(measures: Mapping[str, Any]) -> Table:
+    frames = [frame for frame in HORIZONS if f"agent_lost_{frame}" in measures]
+    rows = []
+    for name in ("agent", "block"):
+        rows.append([f"clips that lose the {name}", *(f"{measures[f'{name}_lost_{frame}']:.1%}" for frame in frames)])
+        found = [number(measures[f"{name}_error_{frame}_found"]) for frame in frames]
+        rows.append([f"{name} position error in the others, px of 64", *found])
+    return Table("Objects that the dream loses", ["measure", *(f"frame {f}" for f in frames)], rows)

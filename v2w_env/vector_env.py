@@ -14,14 +14,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from v2w_env.config import EnvConfig
-from v2w_env.frames import to_model, to_pixels
+from v2w_env.frames import to_pixels
 from v2w_env.infos import merge_rows, row_info
 from v2w_env.loading import World, load_world
 from v2w_env.reset_options import ResetOptions, parse_options, rows_to_reset, seeds_per_env
-from v2w_env.resets import Start
 from v2w_env.rewards import RewardOutput, Transition
 from v2w_env.rng import SubEnvRng
-from v2w_env.starting import begin
+from v2w_env.starting import begin, check_resettable, draw_starts, goals_after_reset
 from v2w_env.state import EnvState
 from world_model.model import WorldModel
 from world_model.types import WorldState
@@ -144,7 +143,7 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._state is None and len(rows) < self.num_envs:
             raise ResetNeeded("options['reset_mask']: reset all sub-envs once before resetting some of them")
         parsed = parse_options(options, self.num_envs, world.fit, world.actions)
-        self._check_resettable(world, rows, parsed)
+        check_resettable(world, parsed, self._goals is not None)
         seeds = seeds_per_env(seed, self.num_envs)
         seeded = {int(row): SubEnvRng.from_seed(seeds[row]) for row in rows if seeds[row] is not None}
         for row, rng in seeded.items():
@@ -152,44 +151,16 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos = self._reset_rows(world, rows, parsed, {})
         return self._observe(), infos
 
-    def _check_resettable(self, world: World, rows: np.ndarray, options: ResetOptions) -> None:
-        if options.starts is None and world.reset_source is None:
-            raise ValueError(
-                "reset: this world model has no recorded clips to start from; pass options={'frames': ..., 'actions': "
-                "...}, or make the environment with reset_source="
-            )
-        takes_goal = world.reward.goal_space != "none"
-        if options.goals is not None and not takes_goal:
-            raise ValueError("options['goal']: this environment's reward takes none; make it with reward='goal_image'")
-        if takes_goal and options.goals is None and self._goals is None and world.reward.goal is None:
-            raise ValueError("reset: the reward needs a goal image; pass goal= at make or options={'goal': image}")
-
     def _reset_rows(
         self, world: World, rows: np.ndarray, options: ResetOptions, infos: dict[str, Any]
     ) -> dict[str, Any]:
         """Reset the sub-environments ``rows`` and add their infos."""
-        source = world.reset_source
-        starts: list[Start] = []
-        for row in rows:
-            if options.starts is not None:
-                starts.append(options.starts[row])
-            else:
-                assert source is not None
-                start = source.sample(self.rng(row).numpy)
-                world.fit(start.frames, "reset source: frames", ("t h w 3",))
-                starts.append(start)
+        starts = draw_starts(world, rows, options, self.rng)
         newest = np.stack([start.frames[-1] for start in starts])
         with torch.no_grad():
-            self._state = begin(
-                world.model,
-                starts,
-                [self.rng(row).torch for row in rows],
-                rows,
-                self.num_envs,
-                self._state,
-                world.sampling,
-            )
-            self._set_goals(world, rows, options.goals)
+            generators = [self.rng(row).torch for row in rows]
+            self._state = begin(world.model, starts, generators, rows, self.num_envs, self._state, world.sampling)
+            self._goals = goals_after_reset(world, rows, options.goals, self._goals, self.num_envs)
         if self._pixels and self._frames is not None:
             self._frames = self._frames.copy()  # the old array may live on in an EnvState
             self._frames[rows] = newest
@@ -200,21 +171,6 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         for row, start in zip(rows, starts, strict=True):
             infos = self._add_info(infos, start.info, int(row))
         return infos
-
-    def _set_goals(self, world: World, rows: np.ndarray, given: np.ndarray | None) -> None:
-        """Give ``rows`` new goals; without, a sub-environment keeps the goal it has, or takes the reward's own."""
-        if world.reward.goal_space == "none" or (given is None and self._goals is not None):
-            return
-        images = world.reward.goal if given is None else given
-        assert images is not None
-        images = np.array(np.broadcast_to(images, (self.num_envs, *images.shape[-3:])))
-        goals = torch.from_numpy(images).to(world.device)
-        if world.reward.goal_space == "latent":
-            goals = world.model.encode(to_model(images[:, None], world.device))[:, 0]
-        if self._goals is not None:
-            index = torch.as_tensor(rows, device=world.device)
-            goals = self._goals.index_copy(0, index, goals[index])
-        self._goals = goals
 
     # ---- step
 

@@ -59,6 +59,7 @@ def test_a_perfect_dream_scores_perfectly(real: NDArray[np.uint8]) -> None:
 
 def test_frames_late_by_one_are_noticed(real: NDArray[np.uint8]) -> None:
     late = measures_of(real[:, 3:-1], real)
+    assert late["agent_lost_1"] == 0.0 and late["agent_error_1_found"] == late["agent_error_1"]
     assert late["psnr_1"] < 35 and late["ssim_1"] < 0.98
     assert late["agent_error_1"] > 0.7
 
@@ -66,6 +67,7 @@ def test_frames_late_by_one_are_noticed(real: NDArray[np.uint8]) -> None:
 def test_an_empty_dream_counts_as_lost_objects(real: NDArray[np.uint8]) -> None:
     measures = measures_of(np.full_like(real[:, 4:], 255), real)
     assert measures["agent_error_10"] == measures["block_error_10"] == pytest.approx(IMAGE_DIAGONAL)
+    assert measures["agent_lost_10"] == measures["block_lost_10"] == 1.0
 
 
 def clips_for(model: WorldModel, count: int, length: int) -> Clips:
