@@ -16,11 +16,15 @@ EXAMPLES = {
   v2w collect num_episodes=20 path=runs/data/small         a smaller one
   v2w collect dataset=random env_id=CartPole-v1            any Gymnasium environment, random actions
   v2w collect dataset=my.yaml                              a recipe of your own, over the one its `base` names
+  v2w collect dataset=rt1_rlds source=FOLDER path=runs/data/rt1    the Open X-Embodiment release of RT-1, converted
 """,
     "train": """
   v2w train train=autoencoder                              first: frames to latents and back
   v2w train train=world_model                              then: the world model, on these latents
   v2w train dataset=runs/data/small autoencoder=runs/small_ae folder=runs/small max_steps=500 name=small
+  v2w train train=published model=rt1 dataset=runs/data/rt1 init_from=dynamicrafter.ckpt folder=runs/rt1
+                                                           the paper's recipe on four GPUs (model=rt1, csgo or recon)
+  v2w train train=published --show-config                  its settings
   the same command again goes on with a run that was interrupted
 """,
     "rollout": """
@@ -53,7 +57,7 @@ EXAMPLES = {
 """,
 }
 ABOUT = {
-    "collect": "Record a simulator into a dataset.",
+    "collect": "Record a simulator into a dataset, or convert a recorded one.",
     "train": "Train an autoencoder or a world model on a recorded dataset.",
     "rollout": "Step an environment, imagined or real, and film it.",
     "eval": "Run a benchmark and write its report.",
@@ -67,8 +71,11 @@ POSITIONAL = {"info": "TARGET", "convert": "SOURCE", "download": "NAME"}  # the 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    overrides = list(options.overrides)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)  # argparse leaves what follows an option in the middle
+    if unknown := [argument for argument in rest if argument.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    overrides = [*options.overrides, *rest]
     if getattr(options, "quick", False):
         overrides.append("quick=true")
     if options.command in POSITIONAL:

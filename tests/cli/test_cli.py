@@ -203,3 +203,12 @@ def test_download_prints_where_it_is(
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
     assert cli.main(["download", "RT1"]) == 0
     assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_options_may_stand_between_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "benchmark=speed", "--show-config", "steps=3", "--quick", "rounds=2"]) == 0
+    shown = capsys.readouterr().out
+    assert "steps: 3" in shown and "rounds: 2" in shown and "quick: true" in shown
+    with pytest.raises(SystemExit):
+        cli.main(["eval", "benchmark=speed", "--quik", "steps=3"])
+    assert "unrecognized arguments: --quik" in capsys.readouterr().err
