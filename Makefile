@@ -69,5 +69,5 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	  || $(BIN)/python -m pip install --retries 0 --timeout 10 --index-url $(TORCH_INDEX) $(TORCH) \
 	  || { echo "$(TORCH_INDEX) has no $(TORCH) for this machine or cannot be reached: asking pip's default index"; \
 	       $(BIN)/python -m pip install $(TORCH); }
-	$(BIN)/python -m pip install -e '.[sim,dev]'
+	$(BIN)/python -m pip install -e '.[sim,data,dev]'
 	@touch $@

@@ -30,7 +30,7 @@ def load(command: str, overrides: Sequence[str] = (), file: str | Path | None = 
         command: name of a root file, see :func:`commands`.
         overrides: ``group=name`` (a shipped file), ``group=my.yaml`` (a file of one's own over the shipped one that
             its ``base`` key names), ``key=value`` or ``group.key=value``. A key without its group is understood
-            where only one place has it.
+            where only one place has it, or one lies nearer to the top than all others.
         file: YAML of the same shape as the result (:func:`to_yaml` writes one); a group may be just a name.
 
     Returns:
@@ -159,8 +159,10 @@ def _resolve(config: Config, key: str) -> str:
         return key  # _merge complains, by name, about what does not exist
     likely, other = ([p for p in _paths(config, kind) if p.endswith(f".{head}")] for kind in (bool(dot), not dot))
     found = likely or other
-    if len(found) == 1:
-        return found[0] + dot + rest
+    depth = min((path.count(".") for path in found), default=0)
+    nearest = [path for path in found if path.count(".") == depth]
+    if len(nearest) == 1:
+        return nearest[0] + dot + rest
     if found:
         raise ValueError(f"key {key!r} stands in several places: say which of {', '.join(found)}")
     named = [name for name, value in config.items() if isinstance(value, dict) and "base" in value]

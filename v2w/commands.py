@@ -11,12 +11,19 @@ Config = dict[str, Any]
 
 
 def collect(config: Config) -> None:
-    """``v2w collect``: record a simulator."""
+    """``v2w collect``: record a simulator, or convert what others recorded."""
+    recipe = _own(config.pop("dataset"))
+    recipe["out"] = recipe.pop("path")
+    if "source" in recipe:
+        from world_model.data.rlds import convert_rt1
+
+        if recipe["source"] is None:
+            raise ValueError("source: expected source=FOLDER with the release, got none")
+        print(f"dataset: {recipe['out']}, {convert_rt1(**recipe, **config)} episodes")
+        return
     from v2w_env.collect import CollectConfig
     from v2w_env.collect import collect as record
 
-    recipe = _own(config.pop("dataset"))
-    recipe["out"] = recipe.pop("path")
     print(f"dataset: {record(build(CollectConfig, recipe | config))}")
 
 
@@ -24,13 +31,24 @@ def train(config: Config) -> None:
     """``v2w train``: train what the group ``train`` names, in the shape that the group ``model`` describes."""
     from world_model import trainer
 
-    recipe, model = _own(config["train"]), _own(config["model"])
-    if config["train"]["base"] == "autoencoder":
-        settings = build(trainer.AutoencoderTrainConfig, recipe | {"model": model["autoencoder"]}, "train.")
+    kind, recipe, model = config["train"]["base"], _own(config["train"]), _own(config["model"])
+    if recipe["dataset"]["path"] is None:
+        raise ValueError("dataset: expected dataset=FOLDER, got none")
+    if kind == "published":
+        settings: Any = build(trainer.PublishedTrainConfig, recipe | model, "train.")
+        print(f"world model: {trainer.train_published(settings)}")
+        return
+    if "autoencoder" not in model:
+        raise ValueError(f"model={config['model']['base']}: this is a published model; use train=published")
+    autoencoder, conditioner = model.pop("autoencoder"), model.pop("conditioner")
+    if kind == "autoencoder":
+        settings = build(trainer.AutoencoderTrainConfig, recipe | {"model": autoencoder}, "train.")
         print(f"autoencoder: {trainer.train_autoencoder(settings)}")
-    else:
-        del model["autoencoder"]  # that of the trained one, which `train.autoencoder` names
-        print(f"world model: {trainer.train_world_model(build(trainer.WorldTrainConfig, recipe | model, 'train.'))}")
+    elif conditioner is not None:
+        raise ValueError("model.conditioner: expected null, its image tower has to come trained; use train=published")
+    else:  # the autoencoder is the trained one that `train.autoencoder` names
+        settings = build(trainer.WorldTrainConfig, recipe | model, "train.")
+        print(f"world model: {trainer.train_world_model(settings)}")
 
 
 def rollout(config: Config) -> None:

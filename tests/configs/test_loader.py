@@ -111,6 +111,11 @@ def test_a_key_in_several_groups_has_to_be_told_apart(monkeypatch: pytest.Monkey
     assert load("both", ["right.size=2"]) == {"left": {"base": "a", "size": 1}, "right": {"base": "a", "size": 2}}
 
 
+def test_of_several_places_the_one_nearest_to_the_top_is_meant() -> None:
+    config = load("train", ["name=mine"])
+    assert (config["model"]["name"], config["train"]["optimizer"]["name"]) == ("mine", "adamw")
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         load("collect", ["dataset=nowhere.yaml"])

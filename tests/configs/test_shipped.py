@@ -21,7 +21,7 @@ def test_benchmark_files_hold_every_setting_and_its_default(name: str) -> None:
     assert build(schema, values) == schema()
 
 
-@pytest.mark.parametrize("name", options("dataset"))
+@pytest.mark.parametrize("name", [name for name in options("dataset") if not name.endswith("_rlds")])
 def test_dataset_files_become_collect_configurations(name: str) -> None:
     from v2w_env.collect import CollectConfig
     from v2w_env.collect.policies import resolve_policy
@@ -34,7 +34,10 @@ def test_dataset_files_become_collect_configurations(name: str) -> None:
     assert set(recipe | config) == _names(CollectConfig)
 
 
-@pytest.mark.parametrize("name", options("model"))
+PUBLISHED = ("rt1", "csgo", "recon")
+
+
+@pytest.mark.parametrize("name", [name for name in options("model") if name not in PUBLISHED])
 def test_model_files_hold_every_setting_but_those_of_the_dataset(name: str) -> None:
     from world_model.model import WorldModelConfig
     from world_model.types import ActionSpec
@@ -49,23 +52,61 @@ def test_model_files_hold_every_setting_but_those_of_the_dataset(name: str) -> N
     assert model.network.in_channels == model.network.out_channels == model.autoencoder.latent_channels
 
 
-@pytest.mark.parametrize("name", options("train"))
-def test_training_recipes_hold_every_setting(name: str) -> None:
-    from world_model.trainer import AutoencoderTrainConfig, WorldTrainConfig
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [("autoencoder", "pusht"), ("world_model", "pusht"), *(("published", name) for name in PUBLISHED)],
+)
+def test_training_recipes_hold_every_setting(recipe: str, model: str) -> None:
+    from world_model.trainer import AutoencoderTrainConfig, PublishedTrainConfig, WorldTrainConfig
 
-    config = load("train", [f"train={name}"])
-    recipe, model = config["train"], config["model"]
-    del recipe["base"], model["base"]
-    autoencoder = model.pop("autoencoder")
-    if name == "autoencoder":
-        schema, values = AutoencoderTrainConfig, recipe | {"model": autoencoder}
+    config = load("train", [f"train={recipe}", f"model={model}", "dataset=somewhere"])
+    values, shape = config["train"], config["model"]
+    del values["base"], shape["base"]
+    schema: Any = {"world_model": WorldTrainConfig, "published": PublishedTrainConfig}.get(recipe)
+    if recipe != "published":
+        autoencoder, _ = shape.pop("autoencoder"), shape.pop("conditioner")
+    if recipe == "autoencoder":
+        schema, values = AutoencoderTrainConfig, values | {"model": autoencoder}
     else:
-        schema, values = WorldTrainConfig, recipe | model
+        values |= shape
     settings: Any = build(schema, values)
     assert _names(settings) == set(values)
-    for part, of_part in recipe.items():
-        if isinstance(of_part, dict):
+    for part, of_part in values.items():
+        if isinstance(of_part, dict) and recipe != "autoencoder":
             assert _names(getattr(settings, part)) == set(of_part)
+
+
+def test_the_published_recipe_is_the_papers() -> None:
+    from world_model.trainer import PublishedTrainConfig, RunConfig
+
+    for name in PUBLISHED:
+        config = load("train", ["train=published", f"model={name}", "dataset=somewhere"])
+        values = {**config["train"], **config["model"]}
+        settings: Any = build(PublishedTrainConfig, {k: v for k, v in values.items() if k != "base"})
+        assert config["model"]["base"] == name
+        run, optimizer = settings.run, settings.optimizer
+        assert (optimizer.name, optimizer.learning_rate, optimizer.gradient_clip) == ("adamw", 1e-5, 0.5)
+        assert (optimizer.beta1, optimizer.beta2, optimizer.weight_decay) == (0.9, 0.999, 0.01)
+        assert {optimizer.scale(step, step / 1e5) for step in (0, 10, 99_999)} == {1.0}
+        assert (run.accumulate, run.max_steps, run.batch_size, run.devices) == (2, 100_000, 2, 4)
+        assert (run.precision, settings.ema_decay, settings.gradient_checkpointing) == ("bf16-mixed", 0.0, True)
+        assert settings.window == (20 if name == "recon" else 16)
+        plain = PublishedTrainConfig(name="", dataset="", run=RunConfig("x", max_steps=1))
+        for part in ("loss", "optimizer", "augmentation", "sampling", "image_dropout", "transfer"):
+            own = getattr(settings, part)
+            assert own == getattr(plain, part), part
+
+
+def test_a_recipe_brings_its_model_unless_another_is_asked_for() -> None:
+    assert load("train")["model"]["base"] == "pusht"
+    assert load("train", ["train=published"])["model"]["base"] == "rt1"
+    assert load("train", ["model=csgo", "train=published"])["model"]["base"] == "csgo"
+
+
+def test_a_dataset_is_named_by_its_folder_or_key_by_key() -> None:
+    dataset = load("train", ["dataset=some/where", "format=rt1", "frame_size=[64, 128]"])["train"]["dataset"]
+    assert (dataset["path"], dataset["format"], dataset["frame_size"]) == ("some/where", "rt1", [64, 128])
+    assert load("rollout", ["dataset.camera=top", "dataset=here"])["dataset"]["camera"] == "top"
 
 
 def _names(settings: Any) -> set[str]:

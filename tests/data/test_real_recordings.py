@@ -14,20 +14,23 @@ import pytest
 from tests.conftest import tiny_network
 from tests.trainer.conftest import run_config
 from tests.trainer.test_autoencoder_training import curve
+from world_model.checkpoints.published_shapes import published_shapes
+from world_model.checkpoints.synthetic import TINY, write_synthetic
 from world_model.conditioning import AutoencoderConfig
 from world_model.data import DatasetConfig, open_dataset
 from world_model.diffusion.loss import LossConfig
+from world_model.model import WorldModel
 from world_model.trainer import (
     AutoencoderTrainConfig,
     CropConfig,
     OptimizerConfig,
+    PublishedTrainConfig,
     SampleConfig,
     WorldTrainConfig,
     train_autoencoder,
+    train_published,
+    train_world_model,
 )
-from world_model.trainer.clips import ClipDataModule
-from world_model.trainer.fit import fit
-from world_model.trainer.world_model import WorldModelModule, new_world
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def test_training_on_them(bridge: Path, tmp_path: Path) -> None:
     films = DatasetConfig(str(bridge), frame_size=(64, 64))
     autoencoder = train_autoencoder(
         AutoencoderTrainConfig(
-            dataset=films,  # type: ignore[arg-type]
+            dataset=films,
             run=run_config(tmp_path / "autoencoder", max_steps=60, batch_size=8, validate_every=30),
             model=AutoencoderConfig(block_out_channels=(16, 16), norm_num_groups=4, patch_size=4),
             crops=CropConfig(size=32, share=0.5),
@@ -68,10 +71,9 @@ def test_training_on_them(bridge: Path, tmp_path: Path) -> None:
     fidelity = curve(tmp_path / "autoencoder", "validation/psnr")
     assert fidelity[59] > fidelity[29] > 10
 
-    recorded = open_dataset(films)
     config = WorldTrainConfig(
         name="bridge",
-        dataset=str(bridge),
+        dataset=films,
         autoencoder=str(autoencoder),
         run=run_config(tmp_path / "world", max_steps=40, validate_every=20),
         network=tiny_network(attention_downsampling=(), model_channels=16),
@@ -79,11 +81,29 @@ def test_training_on_them(bridge: Path, tmp_path: Path) -> None:
         optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=3, schedule="constant"),
         samples=SampleConfig(every=0),
     )
-    world = new_world(config, recorded)
+    world = WorldModel.from_pretrained(train_world_model(config))
     assert world.config.frame_size == (64, 64) and world.config.actions.shape == (10,)
-    clips = ClipDataModule(recorded, autoencoder, tmp_path / "latents", 6, "error", config.run)
-    fit(WorldModelModule(world, config), clips, config.run)
     losses = list(curve(tmp_path / "world").values())
     assert len(losses) == 40 and np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
     validation = curve(tmp_path / "world", "validation/loss")
     assert validation[39] < validation[19]
+
+
+@pytest.mark.slow
+def test_training_on_them_in_the_published_layout(bridge: Path, tmp_path: Path) -> None:
+    start = write_synthetic(tmp_path / "start.safetensors", published_shapes(TINY["dynamicrafter"]), "safetensors")
+    config = PublishedTrainConfig(
+        name="bridge",
+        dataset=DatasetConfig(str(bridge), frame_size=(32, 32)),
+        init_from=str(start),
+        run=run_config(tmp_path / "world", max_steps=30, validate_every=15),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=2, schedule="constant"),
+        samples=SampleConfig(every=0),
+        window=4,
+        gradient_checkpointing=False,
+    )
+    train_published(config)
+    losses = list(curve(tmp_path / "world").values())
+    assert len(losses) == 30 and np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    validation = curve(tmp_path / "world", "validation/loss")
+    assert validation[29] < validation[14]

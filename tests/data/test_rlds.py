@@ -123,6 +123,35 @@ def test_a_release_becomes_a_dataset(tmp_path: Path) -> None:
     assert episode.actions.tolist() == [[100 * column + t for column in range(13)] for t in range(2)]
 
 
+@pytest.mark.slow
+def test_several_processes_convert_the_same(tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", [2, 1, 2])
+    convert_rt1(release, tmp_path / "one")
+    assert convert_rt1(release, tmp_path / "two", num_workers=2, progress=False) == 5
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    for path in (tmp_path / "one").iterdir():
+        with np.load(path) as one, np.load(tmp_path / "two" / path.name) as two:
+            assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from v2w import cli
+
+    release, out = write_release(tmp_path / "release", [2, 1]), tmp_path / "rt1"
+    command = ["collect", "dataset=rt1_rlds", f"path={out}", "num_workers=1", "progress=false"]
+    assert cli.main([*command, f"source={release}"]) == 0
+    assert f"dataset: {out}, 3 episodes" in capsys.readouterr().out
+    path = out / "train_eps_00000000.npz"
+    whole = path.read_bytes()
+    path.write_bytes(b"damaged")
+    assert cli.main([*command, f"source={release}"]) == 0 and path.read_bytes() == b"damaged"
+    assert cli.main([*command, f"source={release}", "overwrite=true"]) == 0 and len(path.read_bytes()) == len(whole)
+    assert cli.main(command) == 2
+    assert "source: expected source=FOLDER with the release, got none" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="num_workers: expected 1 or more, got 0"):
+        convert_rt1(release, out, num_workers=0)
+
+
 def test_a_killed_conversion_goes_on(tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", [3, 2])
     out = tmp_path / "rt1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,8 @@ from tests.trainer.conftest import autoencoder_config, world_config
 from tests.trainer.test_autoencoder_training import curve
 from world_model.data import DatasetConfig, open_dataset
 from world_model.model import WorldModel
-from world_model.trainer import train_autoencoder
-from world_model.trainer.clips import ClipDataModule
-from world_model.trainer.fit import fit
+from world_model.trainer import train_autoencoder, train_world_model
 from world_model.trainer.frames import read_frames
-from world_model.trainer.world_model import WorldModelModule, new_world, save_bundle
 
 
 def test_frames_of_several_sizes_are_refused_or_letterboxed(tmp_path: Path) -> None:
@@ -33,18 +31,14 @@ def test_frames_of_several_sizes_are_refused_or_letterboxed(tmp_path: Path) -> N
 def test_a_bundle_from_every_format(name: str, tmp_path: Path) -> None:
     files = DatasetConfig(str(WRITERS[name](tmp_path / name, [8, 9, 8, 8])), frame_size=(16, 32))
     settings = autoencoder_config(tmp_path, tmp_path / "autoencoder", max_steps=2, validate_every=2)
-    autoencoder = train_autoencoder(type(settings)(**{**vars(settings), "dataset": files}))
-    recorded = open_dataset(files)
-    config = world_config(recorded.path, autoencoder, tmp_path / "world", max_steps=3, validate_every=3)
-    world = new_world(config, recorded)
-    clips = ClipDataModule(recorded, autoencoder, tmp_path / "latents", 6, "error", config.run)
-    fit(WorldModelModule(world, config), clips, config.run)
+    autoencoder = train_autoencoder(replace(settings, dataset=files))
+    config = world_config(tmp_path, autoencoder, tmp_path / "world", max_steps=3, validate_every=3)
+    bundle = train_world_model(replace(config, dataset=files))
     losses = list(curve(tmp_path / "world").values())
     assert len(losses) == 3 and np.isfinite(losses).all()
-    save_bundle(tmp_path / "bundle", world, recorded, config, f"# {name}\n")
-    loaded = WorldModel.from_pretrained(tmp_path / "bundle")
+    loaded, recorded = WorldModel.from_pretrained(bundle), open_dataset(files)
     assert loaded.config.actions == recorded.action_spec and loaded.config.frame_size == (16, 32)
-    with np.load(tmp_path / "bundle" / "episodes.npz") as starts:
+    with np.load(bundle / "episodes.npz") as starts:
         assert starts["frames"].shape == (3, 4, 16, 32, 3)
-        assert starts["actions"].shape == (3, 3, recorded.action_spec.size)
+        assert starts["actions"].shape == (3, 3, *recorded.action_spec.shape)
         assert starts["actions"].dtype == recorded.action_spec.dtype

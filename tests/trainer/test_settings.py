@@ -23,7 +23,7 @@ def test_schedules() -> None:
 
 def test_batches_can_start_anywhere() -> None:
     whole = list(islice(SteppedBatches(10, 4, seed=1), 12))
-    assert list(islice(SteppedBatches(10, 4, seed=1, first_step=5), 7)) == whole[5:]
+    assert list(islice(SteppedBatches(10, 4, seed=1, first_batch=5), 7)) == whole[5:]
     drawn = [index for batch in whole for index in batch]
     for epoch in range(4):
         assert sorted(drawn[epoch * 10 : (epoch + 1) * 10]) == list(range(10))

@@ -96,3 +96,14 @@ def test_a_failed_save_leaves_the_old_model(copied: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="No space left"):
         make_tiny_model().save_pretrained(copied)
     assert (copied / "model.safetensors").read_bytes() == before and not list(copied.glob(".*"))
+
+
+def test_latent_statistics_stay_exact_in_half_precision(tmp_path: Path) -> None:
+    exact = make_tiny_model()
+    exact.autoencoder.set_latent_statistics(torch.full((4,), 0.1), torch.full((4,), 1 / 0.18215))
+    folder = exact.save_pretrained(tmp_path / "world")
+    half = WorldModel.from_pretrained(folder, dtype=torch.bfloat16)
+    assert half.network.stem.weight.dtype == torch.bfloat16
+    for model in (half, WorldModel.from_pretrained(folder).to(torch.bfloat16)):
+        assert torch.equal(model.autoencoder.latent_std, exact.autoencoder.latent_std)
+        assert torch.equal(model.autoencoder.latent_mean, exact.autoencoder.latent_mean)

@@ -92,7 +92,7 @@ def test_every_step_of_frame_by_frame_sampling(reference: Path, run: str) -> Non
             levels[:, -1] = table.levels[step]
             v = sampler._guided(torch.cat([history, x], dim=1).double(), levels, cond, dropped)
             fresh = noise.pop(0)[:, -1:]
-            ours = sampler._down(step, x, v[:, -1:], levels[:, -1:], lambda shape, fresh=fresh: fresh)
+            ours = sampler._down(step, x, v[:, -1:], levels[:, -1:], tape(fresh))
             key = f"{run}.frame{frame}.step{i}.x_prev"
             if key in golden.arrays.files:
                 x = golden[key][:, -1:]
@@ -106,7 +106,7 @@ def tape(*draws: Tensor) -> Callable[..., Tensor]:
     """Stands in for drawing noise; of a recorded draw the last frames are used where fewer are asked for."""
     left = list(draws)
 
-    def draw(shape: Sequence[int], generator: object, device: object = "cpu") -> Tensor:
+    def draw(shape: Sequence[int], generator: object = None, device: object = "cpu") -> Tensor:
         noise = left.pop(0)[:, -shape[1] :]
         assert noise.shape == tuple(shape)
         return noise
@@ -162,7 +162,7 @@ def test_every_step_of_all_frames_together(reference: Path, run: str, eta: float
     for i, (step, fresh) in enumerate(zip(reversed(range(len(table))), recorded_noise(golden, run), strict=True)):
         levels = torch.full((2, 4), table.levels[step])
         v = sampler._guided(x.double(), levels, cond, dropped)
-        ours = sampler._down(step, x, v, levels, lambda shape, fresh=fresh: fresh)
+        ours = sampler._down(step, x, v, levels, tape(fresh))
         x = golden[f"{run}.step{i}.x_prev"]
         assert_same(ours.float(), x)
 

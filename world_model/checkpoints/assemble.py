@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from world_model.bundle import EXACT
 from world_model.checkpoints.read import MappedTensors, portions
 from world_model.model import WorldModel, WorldModelConfig
 
@@ -54,13 +55,18 @@ def own(tensor: Tensor, dtype: torch.dtype, device: torch.device | str = "cpu") 
     return torch.empty(tensor.shape, dtype=target, device=device, memory_format=layout).copy_(tensor)
 
 
+def type_of(name: str, dtype: torch.dtype) -> torch.dtype:
+    """``dtype``, but for the few tensors that are always float32."""
+    return torch.float32 if name in EXACT else dtype
+
+
 def copies(
     source: MappedTensors, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[str, Tensor]]:
     """All tensors of a file under their own names, each :func:`own`; the file's memory is given back on the way."""
     for names in portions(source):
         for name in names:
-            yield name, own(source[name], dtype, device)
+            yield name, own(source[name], type_of(name, dtype), device)
         source.release()
 
 

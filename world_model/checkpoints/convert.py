@@ -24,7 +24,6 @@ from world_model.model import WorldModelConfig
 from world_model.types import ActionSpec
 
 # Factors on every latent: rounded, they would shift all of them the same way.
-EXACT = ("autoencoder.latent_mean", "autoencoder.latent_std")
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _type(name: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     """What a tensor is stored as."""
     if not tensor.is_floating_point():
         return tensor.dtype
-    return torch.float32 if name in EXACT else dtype
+    return torch.float32 if name in bundle.EXACT else dtype
 
 
 def _check_back(path: Path, source: Iterable[tuple[str, Tensor]]) -> None:

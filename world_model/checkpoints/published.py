@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from world_model.checkpoints.assemble import compare, fill, own, shapes_of, skeleton, without_weights
+from world_model.checkpoints.assemble import compare, fill, own, shapes_of, skeleton, type_of, without_weights
 from world_model.checkpoints.detect import Checkpoint, open_checkpoint
 from world_model.checkpoints.plan import (
     CAPTION,
@@ -110,7 +110,7 @@ def stream(
             if plan.transfer is not None and name.startswith("network."):
                 ours = name.removeprefix("network.")
                 tensor = convert_tensor(ours, tensor, plan.transfer, output_conv=plan.config.network.output_conv)
-            yield name, own(tensor, dtype, device)
+            yield name, own(tensor, type_of(name, dtype), device)
         del mapped, tensor
         source.release()
 

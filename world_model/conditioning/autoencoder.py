@@ -99,9 +99,12 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Autoencoder:
+        exact = {name: getattr(self, name) for name in ("latent_mean", "latent_std")}
         super()._apply(fn, recurse)
         # Half precision would rescale all latents: it turns the published 5.49 into 5.5.
-        self.latent_mean, self.latent_std = self.latent_mean.float(), self.latent_std.float()
+        for name, value in exact.items():
+            moved = getattr(self, name)
+            setattr(self, name, (moved if value.is_meta else value).to(moved.device, torch.float32))
         return self
 
     def encode(self, frames: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None) -> Tensor:

@@ -37,6 +37,11 @@ class Augmentation:
                 f"{self.jitter}, {self.hue} and {self.shift}"
             )
 
+    @property
+    def changes(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.jitter or self.hue or self.shift)
+
     def __call__(self, clips: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 `[b t h w 3]` to uint8 `[b t h w 3]`."""
         if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[-1] != 3:

@@ -11,27 +11,40 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
 
 from world_model.data.rt1 import ACTION_FIELDS
 from world_model.data.tfrecord import Feature, count_records, parse_example, read_records
+from world_model.progress import progress_bar
 
 IMAGE = "steps/observation/image"
 ACTION = "steps/action/"
 
 
-def convert_rt1(source: str | Path, out: str | Path, split: str = "train") -> int:
+def convert_rt1(
+    source: str | Path,
+    out: str | Path,
+    split: str = "train",
+    num_workers: int = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> int:
     """Write one npz per episode of a release folder, leaving out those that are there already.
 
     Args:
         source: folder with `*-SPLIT.tfrecord-00000-of-01024` and so on.
         out: folder for `SPLIT_eps_XXXXXXXX.npz`, each with `image` uint8 [T h w 3] and `action` float32 [T 13].
+        num_workers: processes that convert, a file of the release each.
+        overwrite: write those that are there once more.
+        progress: show bars.
 
     Returns:
         number of episodes in `out` afterwards.
@@ -40,24 +53,26 @@ def convert_rt1(source: str | Path, out: str | Path, split: str = "train") -> in
         ValueError: if there are no such files or some are missing or damaged; names them. What has been written is
             whole.
     """
+    if num_workers < 1:
+        raise ValueError(f"num_workers: expected 1 or more, got {num_workers}")
     files = _files(Path(source), split)
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
-    lengths = [count_records(file) for file in tqdm(files, desc=f"counting {split}", unit="file")]
+    lengths = [count_records(file) for file in progress_bar(files, f"counting {split}", "file", show=progress)]
     paths: list[dict[int, Path]] = [{} for _ in files]
     for number, (place, record) in enumerate(reading_order(lengths)):
         paths[place][record] = target / f"{split}_eps_{number:08d}.npz"
-    for file, of_file in tqdm(list(zip(files, paths, strict=True)), desc=f"converting {split}", unit="file"):
-        missing = sorted(record for record, path in of_file.items() if not path.exists())
-        if not missing:
-            continue
-        for record, content in enumerate(read_records(file, skip=missing[0]), start=missing[0]):
-            if record in missing:
-                try:
-                    frames, actions = rt1_episode(parse_example(content))
-                except ValueError as error:
-                    raise ValueError(f"{file}, record {record}: {error}") from error
-                _write(of_file[record], frames, actions)
+    work = [
+        (file, {record: path for record, path in of_file.items() if overwrite or not path.exists()})
+        for file, of_file in zip(files, paths, strict=True)
+    ]
+    with ExitStack() as stack:
+        done: Iterable[None] = map(_convert_file, *zip(*work, strict=True))
+        if num_workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(num_workers, get_context("spawn")))
+            done = pool.map(_convert_file, *zip(*work, strict=True))
+        for _ in progress_bar(done, f"converting {split}", "file", len(work), progress):
+            pass
     return sum(lengths)
 
 
@@ -124,6 +139,20 @@ def _files(folder: Path, split: str) -> list[Path]:
             "without them episodes would get other numbers"
         )
     return files
+
+
+def _convert_file(file: Path, wanted: dict[int, Path]) -> None:
+    """Write the wanted records of one file of the release."""
+    if not wanted:
+        return
+    first = min(wanted)
+    for record, content in enumerate(read_records(file, skip=first), start=first):
+        if record in wanted:
+            try:
+                frames, actions = rt1_episode(parse_example(content))
+            except ValueError as error:
+                raise ValueError(f"{file}, record {record}: {error}") from error
+            _write(wanted[record], frames, actions)
 
 
 def _decoded(image: bytes, step: int) -> NDArray[np.uint8]:

@@ -2,29 +2,48 @@
 
 Every temporal layer keeps one entry, in the order in which the layers run. Values never change once
 made; still, a step appends one frame without copying the past: an entry is a window onto a longer
-buffer, and the slot behind the window is written in place as long as nobody has taken it.
+buffer, and the slot behind the window is written in place as long as nobody has taken it. Repeated rows
+(a planner's candidates) go on sharing the frames they had in common until these leave the window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Seen(NamedTuple):
+    """The frames a layer looks at, oldest first: ``shared [b/r p ...]``, the same for ``r`` neighbouring rows, or
+    ``None``; behind them each row's ``own [b n ...]``."""
+
+    shared: Tensor | None
+    own: Tensor
+
+    def together(self) -> Tensor:
+        """``[b p+n ...]``, the shared ones copied for every row."""
+        if self.shared is None:
+            return self.own
+        repeats = self.own.shape[0] // self.shared.shape[0]
+        return torch.cat([self.shared.repeat_interleave(repeats, 0), self.own], dim=1)
 
 
 @dataclass(frozen=True)
 class FrameLog:
     """The features ``[b n ...]`` of the last ``n`` frames; :meth:`append` returns a new log.
 
-    ``taken[0]`` is shared by all logs over the same buffer and counts the slots somebody may read.
+    ``taken[0]`` is shared by all logs over the same buffer and counts the slots somebody may read. Of rows that were
+    repeated the buffer holds what each has added since, ``length`` frames; the older ones are ``shared [b/r p ...]``.
     """
 
     buffer: Tensor
     end: int
     length: int
     taken: list[int] = field(repr=False, compare=False)
+    shared: Tensor | None = None
 
     @classmethod
     def of(cls, frames: Tensor) -> FrameLog:
@@ -33,35 +52,49 @@ class FrameLog:
     @property
     def frames(self) -> Tensor:
         """``[b n ...]``, oldest first."""
+        return Seen(self.shared, self._own).together()
+
+    @property
+    def _own(self) -> Tensor:
         return self.buffer[:, self.end - self.length : self.end]
 
-    def append(self, new: Tensor, keep: int, limit: int) -> tuple[Tensor, FrameLog]:
+    def repeat(self, n: int) -> FrameLog:
+        """Each row ``n`` times in a row; what there is so far is kept once for all of them."""
+        frames = self.frames
+        if n == 1:
+            return FrameLog.of(frames)
+        nothing = frames.new_empty(n * frames.shape[0], 0, *frames.shape[2:])
+        return FrameLog(nothing, 0, 0, [0], frames if frames.shape[1] else None)
+
+    def append(self, new: Tensor, keep: int, limit: int) -> tuple[Seen, FrameLog]:
         """Add frames ``[b f ...]`` behind the past.
 
         Returns:
-            all frames ``[b n+f ...]`` to look at now, and the log that remembers the first ``keep`` new ones,
-            at most ``limit`` frames in all.
+            all ``n + f`` frames to look at now, and the log that remembers the first ``keep`` new ones, at most
+            ``limit`` frames in all.
         """
-        stop = self.end + new.shape[1]
         if new.requires_grad or self.buffer.requires_grad:
-            everything = torch.cat([self.frames, new], dim=1)
-            return everything, FrameLog.of(everything[:, : self.length + keep][:, -limit:])
-        if self._writable(stop):
-            buffer, end, taken = self.buffer, self.end, self.taken
+            buffer, end, taken = torch.cat([self._own, new], dim=1), self.length, [0]
         else:
-            shape = (new.shape[0], self.length + new.shape[1] + limit, *new.shape[2:])
-            buffer, end, taken = new.new_empty(shape), self.length, [0]
-            buffer[:, : self.length] = self.frames
-            stop = end + new.shape[1]
-        buffer[:, end:stop] = new
+            buffer, end, taken = self._room_for(new, limit)
+            buffer[:, end : end + new.shape[1]] = new
         taken[0] = end + keep
-        log = FrameLog(buffer, end + keep, min(self.length + keep, limit), taken)
-        return buffer[:, end - self.length : stop], log
+        own = self.length + keep
+        shared = None if self.shared is None or own >= limit else self.shared[:, own - limit :]
+        log = FrameLog(buffer, end + keep, min(own, limit), taken, shared)
+        return Seen(self.shared, buffer[:, end - self.length : end + new.shape[1]]), log
 
-    def _writable(self, stop: int) -> bool:
-        shared_rows = self.buffer.shape[0] > 1 and self.buffer.stride(0) == 0
+    def _room_for(self, new: Tensor, limit: int) -> tuple[Tensor, int, list[int]]:
+        """A buffer with this log's own frames and free slots behind them, where these start, and its count."""
+        stop = self.end + new.shape[1]
         foreign = self.buffer.is_inference() and not torch.is_inference_mode_enabled()
-        return stop <= self.buffer.shape[1] and self.taken[0] == self.end and not shared_rows and not foreign
+        if stop <= self.buffer.shape[1] and self.taken[0] == self.end and not foreign:
+            return self.buffer, self.end, self.taken
+        # Repeated rows are many and often soon dropped: their buffers grow as they fill.
+        spare = limit if self.shared is None else min(limit, self.length + new.shape[1])
+        buffer = new.new_empty(new.shape[0], self.length + new.shape[1] + spare, *new.shape[2:])
+        buffer[:, : self.length] = self._own
+        return buffer, self.length, [0]
 
 
 Entry = FrameLog | Tensor  # attention keys or values, or the last inputs of a convolution [b n ...]
@@ -69,6 +102,10 @@ Entry = FrameLog | Tensor  # attention keys or values, or the last inputs of a c
 
 def _frames(entry: Entry) -> Tensor:
     return entry.frames if isinstance(entry, FrameLog) else entry
+
+
+def _repeat(x: Tensor, n: int) -> Tensor:
+    return x.expand(n, *x.shape[1:]) if x.shape[0] == 1 else x.repeat_interleave(n, 0)
 
 
 def _like(entry: Entry, frames: Tensor) -> Entry:
@@ -91,10 +128,9 @@ class NetworkCache:
     length: int = 0
 
     def repeat(self, n: int) -> NetworkCache:
-        def copy(x: Tensor) -> Tensor:
-            return x.expand(n, *x.shape[1:]) if x.shape[0] == 1 else x.repeat_interleave(n, 0)
-
-        return self._map(copy)
+        """Each row ``n`` times in a row; the copies share what they remember."""
+        entries = tuple(e.repeat(n) if isinstance(e, FrameLog) else _repeat(e, n) for e in self.entries)
+        return replace(self, entries=entries, valid=None if self.valid is None else _repeat(self.valid, n))
 
     def select(self, rows: Tensor) -> NetworkCache:
         if len(rows) == 1:  # a view: forking one environment copies nothing

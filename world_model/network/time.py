@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model.network.cache import Entry, FrameLog, NetworkCache
+from world_model.network.cache import Entry, FrameLog, NetworkCache, Seen
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,22 @@ class TimePass:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention over time for ``n`` independent places: ``[b f n d]`` each -> ``[b f n d]``."""
-        k, v = self._with_past(k), self._with_past(v)
+        keys, values = self._with_past(k), self._with_past(v)
         mask = self._mask(k) if self.causal else None
+        if keys.shared is not None:
+            return shared_past_attention(q, keys, values, mask)
+        k, v = keys.own, values.own
         out = dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask)
         return out.transpose(1, 2)
 
-    def _with_past(self, new: Tensor) -> Tensor:
+    def _with_past(self, new: Tensor) -> Seen:
         if not self.remembers:
-            return new
+            return Seen(None, new)
         old = next(self._old, None)
         log = old if isinstance(old, FrameLog) else FrameLog.of(new[:, :0])
-        everything, log = log.append(new, self.commit, self.window - 1)
+        seen, log = log.append(new, self.commit, self.window - 1)
         self._new.append(log)
-        return everything
+        return seen
 
     def _mask(self, k: Tensor) -> Tensor | None:
         """Boolean ``[1 or b, 1, f, n + f]``; ``None`` where every frame sees everything."""
@@ -152,7 +156,8 @@ class TimePass:
         assert isinstance(past, Tensor)
         sequence = torch.cat([past, x], dim=1)
         if self.remembers:
-            self._new.append(sequence[:, self.commit : self.commit + count])
+            # A copy: a view would keep the whole sequence in memory.
+            self._new.append(sequence[:, self.commit : self.commit + count].clone())
         found = []
         for generation in range(count, 0, -1):
             runs = [sequence[:, count + first : count + last + 1] for first, last in _runs(self.tree, generation)]
@@ -163,7 +168,7 @@ class TimePass:
 
     def sum_over_past(self, sums: Tensor) -> Tensor:
         """Add up ``[b f ...]`` over everything each frame sees (itself, its ancestors within the window)."""
-        everything = self._with_past(sums)
+        everything = self._with_past(sums).together()
         mask = self._mask(everything)
         if mask is None:
             return everything.sum(1, keepdim=True).expand_as(sums)
@@ -190,3 +195,24 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(-1).to(v.dtype) @ v
+
+
+def shared_past_attention(q: Tensor, keys: Seen, values: Seen, mask: Tensor | None) -> Tensor:
+    """:func:`dot_product_attention` of ``q [b f n d]`` where ``r`` neighbouring rows share their older keys and values.
+
+    These rows ask the shared keys ``[b/r p n d]`` together, so nothing of the past is repeated; one softmax runs over
+    the shared and each row's own.
+    """
+    assert keys.shared is not None and values.shared is not None
+    groups, past = keys.shared.shape[:2]
+    grouped = rearrange(q, "(g r) f n d -> g n (r f) d", g=groups)
+    old = grouped @ rearrange(keys.shared, "g p n d -> g n d p")
+    old = rearrange(old, "g n (r f) p -> (g r) n f p", f=q.shape[1])
+    scores = torch.cat([old, q.transpose(1, 2) @ keys.own.permute(0, 2, 3, 1)], dim=-1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(-1).to(values.own.dtype)
+    from_shared = rearrange(weights[..., :past], "(g r) n f p -> g n (r f) p", g=groups)
+    from_shared = from_shared @ values.shared.transpose(1, 2)
+    from_shared = rearrange(from_shared, "g n (r f) d -> (g r) f n d", f=q.shape[1])
+    return from_shared + (weights[..., past:] @ values.own.transpose(1, 2)).transpose(1, 2)

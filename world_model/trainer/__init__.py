@@ -1,7 +1,8 @@
-"""Training with Lightning: the autoencoder first, then the world model on its latents."""
+"""Training with Lightning: an autoencoder and a world model on its latents, or the published layout as a whole."""
 
 from world_model.trainer.autoencoder import AutoencoderLossConfig, AutoencoderTrainConfig, train_autoencoder
 from world_model.trainer.crops import CropConfig
+from world_model.trainer.published import PublishedTrainConfig, train_published
 from world_model.trainer.samples import SampleConfig
 from world_model.trainer.settings import OptimizerConfig, RunConfig
 from world_model.trainer.world_model import WorldTrainConfig, train_world_model
@@ -11,9 +12,11 @@ __all__ = [
     "AutoencoderTrainConfig",
     "CropConfig",
     "OptimizerConfig",
+    "PublishedTrainConfig",
     "RunConfig",
     "SampleConfig",
     "WorldTrainConfig",
     "train_autoencoder",
+    "train_published",
     "train_world_model",
 ]

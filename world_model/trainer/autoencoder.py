@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from world_model.conditioning.autoencoder import Autoencoder, AutoencoderConfig
+from world_model.data import DatasetConfig
 from world_model.trainer.crops import CropConfig, crop_around_contrast, local_contrast
 from world_model.trainer.fit import fit
 from world_model.trainer.frames import FrameDataModule, FrameDataset, to_float
@@ -38,17 +39,21 @@ class AutoencoderTrainConfig:
     """A training run of the autoencoder.
 
     Attributes:
-        dataset: folder of a recorded dataset.
+        dataset: folder of a recorded dataset, or how to read one.
         statistics_frames: training frames over which mean and variance of the latents are measured.
     """
 
-    dataset: str
+    dataset: str | DatasetConfig
     run: RunConfig
     model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
     statistics_frames: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.run.sharded:
+            raise ValueError("run.strategy: fsdp is for world models; use ddp for an autoencoder")
 
 
 def train_autoencoder(config: AutoencoderTrainConfig) -> Path:

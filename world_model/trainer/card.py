@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING
 from world_model.data import SPLITS, RecordedDataset
 
 if TYPE_CHECKING:
-    from world_model.trainer.world_model import WorldTrainConfig
+    from world_model.trainer.recipe import Recipe
 
 
-def card(
-    config: WorldTrainConfig, recorded: RecordedDataset, steps: int, seconds: float, metrics: Mapping[str, float]
-) -> str:
+def card(recipe: Recipe, recorded: RecordedDataset, steps: int, seconds: float, metrics: Mapping[str, float]) -> str:
     """Markdown about data, training and validation."""
     height, width = recorded.frame_size
-    window = config.window or config.network.window
+    clips = recipe.run.batch_size * recipe.run.accumulate
+    weights = (
+        f"an exponential moving average (decay {recipe.ema_decay})" if recipe.ema_decay else "those of the last step"
+    )
     split = ", ".join(f"{len(recorded.ids(part))} {part}" for part in SPLITS)
+    source = f"`{recorded.env_id}`" if recorded.env_id else f"recordings ({recorded.format})"
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(metrics.items()))
-    return f"""# {config.name}
+    return f"""# {recipe.name}
 
-An action-conditioned world model of `{recorded.env_id or "a recorded dataset"}`, made with vid2world-gym.
+An action-conditioned world model of {source}, made with vid2world-gym.
 
 ## Data
 
@@ -32,11 +34,11 @@ An action-conditioned world model of `{recorded.env_id or "a recorded dataset"}`
 
 ## Training
 
-{steps} optimizer steps in {seconds / 60:.0f} minutes, {config.run.batch_size} clips of {window} frames per step and
-device. The saved weights are an exponential moving average (decay {config.ema_decay}).
+{steps} optimizer steps in {seconds / 60:.0f} minutes, {clips} clips of {recipe.clip_frames} frames per step and
+device. The saved weights are {weights}.
 
 ```json
-{json.dumps(asdict(config), indent=2)}
+{json.dumps(asdict(recipe), indent=2)}
 ```
 
 ## Validation during training

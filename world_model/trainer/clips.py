@@ -13,7 +13,7 @@ from world_model.data import RecordedDataset
 from world_model.trainer.frames import as_it_is
 from world_model.trainer.latents import LatentClip, LatentClips, encoded
 from world_model.trainer.settings import RunConfig
-from world_model.trainer.stepped_batches import SteppedBatches
+from world_model.trainer.stepped_batches import SteppedBatches, spread_batches
 
 
 class ClipDataModule(L.LightningDataModule):
@@ -62,9 +62,7 @@ class ClipDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[LatentClip]:
         assert self.validation is not None
-        wanted = self.run.batch_size * self.run.validation_batches
-        spread = torch.linspace(0, len(self.validation) - 1, min(wanted, len(self.validation))).long().tolist()
-        batches = [spread[i : i + self.run.batch_size] for i in range(0, len(spread), self.run.batch_size)]
+        batches = spread_batches(len(self.validation), self.run)
         return DataLoader(self.validation, batch_sampler=batches, collate_fn=as_it_is)
 
     def _clips(self, part: str) -> LatentClips:

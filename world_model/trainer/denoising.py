@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from world_model.diffusion.loss import training_loss
 from world_model.model import WorldModel
 from world_model.trainer.latents import LatentClip
 from world_model.trainer.pixels import PixelClip, PixelEncoder
 from world_model.trainer.recipe import Recipe
 from world_model.trainer.stepping import SteppedModule
-from world_model.diffusion.loss import training_loss
 
 
 class WorldModelModule(SteppedModule):
@@ -35,15 +37,7 @@ class WorldModelModule(SteppedModule):
             self.projector = world.conditioner.projector.train().requires_grad_(True)
         self.schedule = world.schedule
         self.loss_config = recipe.loss
-        self._encoder = encoder
-        self._frozen = _Unregistered(world)
-
-    def on_fit_start(self) -> None:
-        device = self.trainer.strategy.root_device
-        self._frozen.world.autoencoder.to(device)
-        if self._frozen.world.conditioner is not None:
-            self._frozen.world.conditioner.image_tower.to(device)
-            self._frozen.world.conditioner.caption = self._frozen.world.conditioner.caption.to(device)
+        self.encoder = encoder
 
     def training_step(self, batch: LatentClip | PixelClip, batch_idx: int) -> Tensor:
         loss, logs = self._loss(batch, self.step_generator())
@@ -59,16 +53,23 @@ class WorldModelModule(SteppedModule):
         self.log("validation/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
 
     def _loss(self, batch: LatentClip | PixelClip, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        if self._encoder is None:
+        if self.encoder is None:
             latents, scene = cast(LatentClip, batch)["latents"], None
         else:
-            latents, scene = self._encoder(cast(PixelClip, batch)["frames"], generator, self.training)
+            latents, scene = self.encoder(cast(PixelClip, batch)["frames"], generator, self.training)
         actions = batch["actions"]
         return training_loss(self.network, self.schedule, latents, actions, self.loss_config, generator, scene)
 
 
-class _Unregistered:
-    """Keeps a module out of the submodules of the one that holds this."""
+class FrozenParts(Callback):
+    """Moves what is not trained, and so is no submodule of the LightningModule, to the device of what is."""
 
     def __init__(self, world: WorldModel) -> None:
         self.world = world
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        device, conditioner = trainer.strategy.root_device, self.world.conditioner
+        self.world.autoencoder.to(device)
+        if conditioner is not None:
+            conditioner.image_tower.to(device)
+            conditioner.caption = conditioner.caption.to(device)

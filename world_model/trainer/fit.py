@@ -11,9 +11,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from world_model.trainer.allocator import keep_freed_memory
 from world_model.trainer.settings import RunConfig
 from world_model.trainer.stepping import CHECKPOINT, SteppedModule
 from world_model.trainer.throughput import Throughput
@@ -25,22 +29,36 @@ def fit(
     """Train until a limit of `run` is reached, going on from the folder's checkpoint if there is one.
 
     Raises:
-        ValueError: if the checkpoint cannot be read, or there is one and `run.resume` is "never".
+        ValueError: if the checkpoint cannot be read, there is one and `run.resume` is "never", or this machine does not
+            have the devices.
     """
     folder = Path(run.folder)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = _checkpoint_to_resume(folder / CHECKPOINT, run)
     if run.num_threads:
         torch.set_num_threads(run.num_threads)
-    trainer = L.Trainer(
+    try:
+        trainer = _trainer(module, run, [*callbacks, *_own_callbacks(folder, run)])
+    except MisconfigurationException as error:
+        raise ValueError(f"run.accelerator, devices, strategy, precision: not possible here: {error}") from error
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_memory()
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    return trainer
+
+
+def _trainer(module: SteppedModule, run: RunConfig, callbacks: Sequence[Callback]) -> L.Trainer:
+    folder = Path(run.folder)
+    return L.Trainer(
         accelerator=run.accelerator,
         devices=run.devices,
-        strategy=run.strategy,
+        strategy=_strategy(run),
         precision=run.precision,
         max_steps=run.max_steps or -1,
         max_epochs=-1,
         # The learning rate follows the clock too, so the module ends the run itself; see SteppedModule.
-        val_check_interval=run.validate_every,
+        accumulate_grad_batches=run.accumulate,
+        val_check_interval=run.validate_every * run.accumulate,  # Lightning counts batches here
         check_val_every_n_epoch=None,
         limit_val_batches=run.validation_batches,
         num_sanity_val_steps=0,
@@ -52,10 +70,15 @@ def fit(
         # A CSV logger empties the folder it is given, so every start of a run gets its own version_N.
         logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="tensorboard", version="")],
         plugins=[AtomicCheckpointIO()],
-        callbacks=[*callbacks, *_own_callbacks(folder, run)],
+        callbacks=list(callbacks),
     )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    return trainer
+
+
+def _strategy(run: RunConfig) -> str | Strategy:
+    if not run.sharded:
+        return run.strategy
+    # Of the parallelism that the class offers, only the data's is used: every device has other clips.
+    return ModelParallelStrategy(run.devices, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -78,7 +101,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def _own_callbacks(folder: Path, run: RunConfig) -> list[Callback]:
     callbacks: list[Callback] = [
-        Throughput(run.log_every, run.batch_size),
+        Throughput(run.log_every, run.batch_size * run.accumulate),
         ModelCheckpoint(
             dirpath=folder / CHECKPOINT.parent,
             filename=CHECKPOINT.stem,

@@ -57,11 +57,11 @@ class Recipe:
             raise ValueError(f"ema_decay: expected 0 up to but not 1, got {self.ema_decay}")
         if self.data_workers < 0:
             raise ValueError(f"data_workers: expected 0 or more, got {self.data_workers}")
-        if self.run.sharded and (self.ema_decay or self.samples.every):
+        if self.run.sharded and (self.ema_decay or self.optimizer.name == "muon"):
             raise ValueError(
-                f"run.strategy={self.run.strategy}: no device has all weights, so that they cannot be averaged or "
-                f"dreamed with on the way; expected ema_decay=0 and samples.every=0, got {self.ema_decay} and "
-                f"{self.samples.every}"
+                "run.strategy=fsdp: expected ema_decay=0 and optimizer.name=adamw, got "
+                f"{self.ema_decay} and {self.optimizer.name}: averages are kept whole, and Muon looks at whole "
+                "matrices; change them or use strategy=ddp"
             )
 
     @property

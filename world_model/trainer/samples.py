@@ -16,7 +16,6 @@ from torch import Tensor
 from world_model.data import RecordedDataset
 from world_model.model import WorldModel
 from world_model.trainer.autoencoder import psnr
-from world_model.trainer.latents import encode_frames
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,9 @@ class Samples(Callback):
         self.fps = recorded.fps
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.config.every or trainer.global_step % self.config.every or not trainer.is_global_zero:
+        if not self.config.every or trainer.global_step % self.config.every or not len(self.frames):
             return
-        if not len(self.frames):
-            return
+        # On every device, since each may hold only a part of the weights.
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             imagined = imagine(self.world, self.frames, self.actions, seed=0)
         context = self.world.config.context_frames
@@ -64,8 +62,9 @@ class Samples(Callback):
             if horizon <= len(score):
                 pl_module.log(f"validation/psnr_{horizon}", score[horizon - 1], rank_zero_only=True)
         dream = torch.cat([self.frames[:, :context], imagined], dim=1)
-        path = self.folder / f"step_{trainer.global_step:07d}"
-        write_comparison(path, self.frames, dream, self.config.show, self.fps)
+        if trainer.is_global_zero:
+            path = self.folder / f"step_{trainer.global_step:07d}"
+            write_comparison(path, self.frames, dream, self.config.show, self.fps)
 
 
 def validation_clips(recorded: RecordedDataset, clips: int, length: int, short: str = "error") -> tuple[Tensor, Tensor]:
@@ -77,7 +76,8 @@ def validation_clips(recorded: RecordedDataset, clips: int, length: int, short: 
     Raises:
         ValueError: if no episode is long enough and `short` is "error".
     """
-    long_enough = [e for e in recorded.iterate(recorded.ids("validation")) if len(e.frames) >= length]
+    lengths = {index: recorded.num_frames(index) for index in recorded.ids("validation")}
+    long_enough = [index for index, frames in lengths.items() if frames >= length]
     if not long_enough:
         if short == "skip":
             return torch.empty(0, length, 0, 0, 3, dtype=torch.uint8), torch.empty(0, length - 1, 0)
@@ -87,11 +87,12 @@ def validation_clips(recorded: RecordedDataset, clips: int, length: int, short: 
     frames, actions = [], []
     for number in range(clips):
         # Rounds through the episodes, each later round starting at another place of the episode.
-        episode = long_enough[number % len(long_enough)]
+        index = long_enough[number % len(long_enough)]
         rounds = number // len(long_enough)
-        start = (number * 37 + rounds * 101) % (len(episode.frames) - length + 1)
-        frames.append(torch.from_numpy(episode.frames[start : start + length].copy()))
-        actions.append(recorded.action_spec.to_tensor(episode.actions[start : start + length - 1]))
+        start = (number * 37 + rounds * 101) % (lengths[index] - length + 1)
+        episode = recorded.read(index, start, start + length)
+        frames.append(torch.from_numpy(episode.frames.copy()))
+        actions.append(recorded.action_spec.to_tensor(episode.actions))
     return torch.stack(frames), torch.stack(actions)
 
 
@@ -106,11 +107,10 @@ def imagine(world: WorldModel, frames: Tensor, actions: Tensor, seed: int) -> Te
         uint8 `[n t-context h w 3]`.
     """
     context, device = world.config.context_frames, world.device
-    known = rearrange(frames[:, :context], "n t h w c -> (n t) h w c").to(device)
-    latents = rearrange(encode_frames(world.autoencoder, known), "(n t) c h w -> n t c h w", n=len(frames))
+    known = rearrange(frames[:, :context].to(device), "n t h w c -> n t c h w").float() / 127.5 - 1
     generator = torch.Generator().manual_seed(seed)
     actions = actions.to(device)
-    state = world.init_state(latents, actions[:, : context - 1], generator)
+    state = world.start(known, actions[:, : context - 1], generator)
     _, dreamed = world.rollout(state, actions[:, context - 1 :], generator)
     pictures = torch.cat([world.decode(latent[:, None]) for latent in dreamed.unbind(1)], dim=1)
     return rearrange(((pictures.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu(), "n t c h w -> n t h w c")

@@ -106,4 +106,4 @@ class RunConfig:
     @property
     def sharded(self) -> bool:
         """Whether each device holds only a part of the weights."""
-        return self.strategy.startswith("fsdp")
+        return self.strategy == "fsdp"

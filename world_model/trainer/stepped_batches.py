@@ -53,3 +53,10 @@ class SteppedBatches(Sampler[list[int]]):
                 batch.append(int(order[position % self.num_items]))
             yield batch
             number += 1
+
+
+def spread_batches(num_items: int, run: RunConfig) -> list[list[int]]:
+    """As many validation batches as `run` asks for, always the same, their items spread over all there are."""
+    wanted = min(run.batch_size * run.validation_batches, num_items)
+    items: list[int] = torch.linspace(0, num_items - 1, wanted).long().tolist()
+    return [items[i : i + run.batch_size] for i in range(0, wanted, run.batch_size)]

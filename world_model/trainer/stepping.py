@@ -31,9 +31,7 @@ class SteppedModule(L.LightningModule):
 
     def step_generator(self) -> torch.Generator:
         """A CPU generator for the current batch of the current step on this rank."""
-        rank, ranks = self.global_rank, self.trainer.world_size
-        batch = self.global_step * self.run.accumulate + self._batch[1]
-        return torch.Generator().manual_seed(self.run.seed * 1_000_000_007 + batch * ranks + rank)
+        return torch.Generator().manual_seed(self._batch_seed())
 
     @property
     def seconds(self) -> float:
@@ -63,6 +61,7 @@ class SteppedModule(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step, number = self._batch
         self._batch = (self.global_step, number + 1 if step == self.global_step else 0)
+        torch.manual_seed(self._batch_seed())  # for dropout, which takes no generator
         progress = self.progress
         if self.run.max_minutes and self.trainer.world_size > 1:  # clocks differ, learning rates must not
             progress = float(self.trainer.strategy.broadcast(progress))
@@ -81,17 +80,9 @@ class SteppedModule(L.LightningModule):
             # Here and not when training has ended: by then the average has replaced the weights.
             self.trainer.save_checkpoint(Path(self.run.folder) / CHECKPOINT)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        if self.run.sharded and gradient_clip_val:  # the norm is over the parts of all devices
-            root: Any = self.trainer.strategy.model
-            root.clip_grad_norm_(gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+    def _batch_seed(self) -> int:
+        batch = self.global_step * self.run.accumulate + self._batch[1]
+        return self.run.seed * 1_000_000_007 + batch * self.trainer.world_size + self.global_rank
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds_trained"] = self.seconds
