@@ -54,7 +54,13 @@ def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 def test_the_metadata_names_command_licence_and_extras(wheel: zipfile.ZipFile) -> None:
     names = {name.rpartition("/")[2]: name for name in wheel.namelist() if ".dist-info" in name}
     metadata = wheel.read(names["METADATA"]).decode()
-    for line in ("Name: vid2world-gym", "License-Expression: MIT", "Provides-Extra: sim", "Provides-Extra: dev"):
+    for line in (
+        "Name: vid2world-gym",
+        "License-Expression: MIT",
+        "Provides-Extra: sim",
+        "Provides-Extra: data",
+        "Provides-Extra: dev",
+    ):
         assert line in metadata
     assert "v2w = v2w.cli:main" in wheel.read(names["entry_points.txt"]).decode()
 

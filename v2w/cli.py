@@ -39,6 +39,7 @@ EXAMPLES = {
   v2w eval benchmark=fidelity checkpoint=runs/small/bundle dataset=runs/data/small
   v2w eval benchmark=speed
   v2w eval benchmark=videos folder=rollouts protocol=csgo  score films of recordings and predictions
+  v2w eval benchmark=temporal_norms checkpoint=RT1 dataset=data/rt1
   v2w eval benchmark=rt1_ar checkpoint=RT1 dataset=data/rt1 num_clips=8
 """,
     "convert": """

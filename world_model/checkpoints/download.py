@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from world_model.checkpoints.sizes import PublishedLayout
@@ -33,14 +33,19 @@ class Published:
     layout: PublishedLayout = field(default_factory=PublishedLayout)
 
 
+# Trained without action dropout, so there is no branch without action to be guided away from.
+UNGUIDED = PublishedLayout(
+    sampling=replace(PublishedLayout().sampling_config(), guidance_scale=1.0, guidance_rescale=0.0)
+)
+
 CATALOG: dict[str, Published] = {
     "RT1": Published("RT-1 robot arm, extrapolative transfer, action guidance, 100k steps"),
     "CSGO": Published("Counter-Strike, extrapolative, action guidance, 100k steps", PublishedLayout(context_frames=4)),
     "RECON": Published(
         "outdoor robot, extrapolative, action guidance, 100k steps", PublishedLayout(window=20, context_frames=4)
     ),
-    "RT1-NAG": Published("RT-1, extrapolative transfer, no action guidance, 30k steps"),
-    "RT1-Masked-NAG": Published("RT-1, masked transfer, no action guidance, 30k steps"),
+    "RT1-NAG": Published("RT-1, extrapolative transfer, no action guidance, 30k steps", UNGUIDED),
+    "RT1-Masked-NAG": Published("RT-1, masked transfer, no action guidance, 30k steps", UNGUIDED),
     "RT1-30k": Published("RT-1, extrapolative transfer, action guidance, 30k steps"),
     "RT1-Masked": Published("RT-1, masked transfer, action guidance, 30k steps"),
     "RT1-Shift": Published("RT-1, shift transfer, action guidance, 30k steps"),
