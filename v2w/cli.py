@@ -27,6 +27,11 @@ EXAMPLES = {
   v2w train train=published --show-config                  its settings
   the same command again goes on with a run that was interrupted
 """,
+    "plan": """
+  v2w plan                                                 iCEM on PushT: to where the recording policy gets in 25 steps
+  v2w plan planner=cem num_candidates=128 out=runs/cem.mp4
+  v2w plan goal=goal.png seed=3 replan_every=1
+""",
     "rollout": """
   v2w rollout                                              random actions in the shipped PushT model, runs/rollout.mp4
   v2w rollout env.id=gym_pusht/PushT-v0 'env.kwargs={obs_type: pixels, render_mode: rgb_array}'
@@ -60,6 +65,7 @@ EXAMPLES = {
 ABOUT = {
     "collect": "Record a simulator into a dataset, or convert a recorded one.",
     "train": "Train an autoencoder or a world model on a recorded dataset.",
+    "plan": "Reach a goal in the real environment by planning in the imagined one, and film both.",
     "rollout": "Step an environment, imagined or real, and film it.",
     "eval": "Run a benchmark and write its report.",
     "convert": "Turn a checkpoint of another format into a world model's folder, and check it.",

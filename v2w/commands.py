@@ -61,6 +61,15 @@ def rollout(config: Config) -> None:
     run(build(RolloutConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | config))
 
 
+def plan(config: Config) -> None:
+    """``v2w plan``: reach a goal in the real environment by planning in the imagined one."""
+    from v2w.plan import PlanConfig, run
+
+    env, planner = _own(config.pop("env")), _own(config.pop("planner"))
+    settings = {"method": planner.pop("method"), "settings": planner}
+    run(build(PlanConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | settings | config))
+
+
 def evaluate(config: Config) -> None:
     """``v2w eval``: run ``benchmarks.NAME.main`` with the dataclass its annotation names."""
     benchmark = config["benchmark"]

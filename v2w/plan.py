@@ -44,6 +44,7 @@ class PlanConfig:
         goal_policy: name of a recording policy; ``None`` for the one that suits the simulator.
         goal_steps: actions of that policy between the planner's start and the goal.
         goal_space: what is compared with the goal, ``"latent"`` or ``"pixels"``.
+        goal_blur: how far both are blurred first, see :class:`planners.GoalImage`.
         over: which imagined frames should look like the goal, see :class:`planners.Objective`.
         action_change: weight of :class:`planners.ActionChange`.
         num_steps: actions at most.
@@ -65,7 +66,8 @@ class PlanConfig:
     goal: str = "ahead"
     goal_policy: str | None = None
     goal_steps: int = 25
-    goal_space: Literal["latent", "pixels"] = "latent"
+    goal_space: Literal["latent", "pixels"] = "pixels"
+    goal_blur: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     over: Over = "all"
     action_change: float = 0.0
     num_steps: int = 50
@@ -107,7 +109,7 @@ def run(config: PlanConfig) -> dict[str, float]:
         try:
             task = _task(config, model, real)
             goal = task.goal
-            objective: Objective = GoalImage(model, goal, config.goal_space, config.over)
+            objective: Objective = GoalImage(model, goal, config.goal_space, config.over, blur=config.goal_blur)
             if config.action_change:
                 objective = objective + config.action_change * ActionChange()
             planner = make_planner(config.method, model, objective, config.settings, model.with_sampling(**given))

@@ -113,7 +113,7 @@ def test_a_key_in_several_groups_has_to_be_told_apart(monkeypatch: pytest.Monkey
 
 def test_of_several_places_the_one_nearest_to_the_top_is_meant() -> None:
     config = load("train", ["name=mine"])
-    assert (config["model"]["name"], config["train"]["optimizer"]["name"]) == ("mine", "adamw")
+    assert (config["model"]["name"], config["train"]["optimizer"]["name"]) == ("mine", "muon")
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
