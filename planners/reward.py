@@ -1,0 +1,68 @@
+"""Rewards as costs: any callable, or the reward model of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from planners.objective import Objective, Outcome, Over
+from v2w_env.frames import to_pixels
+from v2w_env.rewards import RewardModel, Transition
+
+
+class Reward(Objective):
+    """Minus what a callable says.
+
+    Args:
+        function: ``outcome -> rewards [b n h]``; it may look at ``outcome.latents``, ``outcome.actions`` and
+            ``outcome.frames`` (only then are frames decoded). A learned head: ``Reward(lambda o: head(o.latents))``.
+        over: which steps count, see :class:`~planners.objective.Objective`.
+        discount: of ``over="discounted"``.
+    """
+
+    def __init__(self, function: Callable[[Outcome], Tensor], over: Over = "all", discount: float = 0.95) -> None:
+        super().__init__(over, discount)
+        if not callable(function):
+            raise ValueError(f"function: expected a callable outcome -> rewards, got {type(function).__name__}")
+        self.function = function
+
+    def per_step(self, outcome: Outcome) -> Tensor:
+        return -self.function(outcome)
+
+
+class EnvReward(Objective):
+    """Minus the reward of an imagined environment's own reward model (which draws no gradients).
+
+    Args:
+        reward: for example ``FunctionReward(f)``; one that takes goals is better served by
+            :class:`~planners.goal_image.GoalImage`.
+        after_the_end: the cost of each step after the model said ``terminated``.
+        over: which steps count.
+        discount: of ``over="discounted"``.
+    """
+
+    def __init__(
+        self, reward: RewardModel, after_the_end: float = 0.0, over: Over = "all", discount: float = 0.95
+    ) -> None:
+        super().__init__(over, discount)
+        if reward.goal_space != "none":
+            raise ValueError(f"reward: expected one without goals, got {type(reward).__name__}; use GoalImage")
+        self.reward, self.after_the_end = reward, after_the_end
+
+    def per_step(self, outcome: Outcome) -> Tensor:
+        b, n, h = outcome.actions.shape[:3]
+        native = outcome.model.config.actions.to_native(outcome.actions.flatten(0, 1))
+        latents = outcome.latents.flatten(0, 1)
+        frames = to_pixels(outcome.frames.detach()) if self.reward.needs_frames else None
+        ended, costs = np.zeros(b * n, np.bool_), np.zeros((b * n, h))
+        for step in range(h):
+            shown = None if frames is None else rearrange(frames[:, :, step], "b n y x c -> (b n) y x c")
+            elapsed = np.full(b * n, step + 1, np.int64)
+            result = self.reward.evaluate(Transition(latents[:, step], native[:, step], elapsed, shown))
+            costs[:, step] = np.where(ended, self.after_the_end, -result.rewards)
+            ended |= result.terminated
+        return torch.from_numpy(costs).float().view(b, n, h).to(latents.device)
