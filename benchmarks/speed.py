@@ -125,8 +125,8 @@ def measure_streaming(config: SpeedConfig) -> dict[str, Any]:
     """Imagining a frame behind a full window: from the state, and by passing the whole window through the network.
 
     Measured in float32, where both sides are also compared, with the checkpoint's own number of denoising steps and
-    with two; and in the type that the checkpoint asks for. Streaming passes `steps + 1` frames where recomputation passes
-    `steps` windows, so of a 16-frame window one step can gain a factor of 8 at most, two 10.7.
+    with two; and in the type that the checkpoint asks for. Streaming passes `steps + 1` frames where recomputation
+    passes `steps` windows, so of a 16-frame window one step can gain a factor of 8 at most, two 10.7.
     """
     measures: dict[str, Any] = {"streaming_difference": 0.0}
     exact, default = load_model(config.checkpoint, dtype="float32"), load_model(config.checkpoint)
