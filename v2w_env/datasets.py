@@ -20,7 +20,6 @@ class KnownDataset:
         action_fields: Names of the parts of the callers' action, with the number of entries of each.
         letterbox: How recorded frames are put into the model's frame; environments apply it to frames of other sizes.
         recorded_size: Height and width of the recordings.
-        fps: Frames per second of the recordings.
     """
 
     actions: ActionSpec
@@ -28,7 +27,6 @@ class KnownDataset:
     action_fields: tuple[tuple[str, int], ...]
     letterbox: Letterbox
     recorded_size: tuple[int, int]
-    fps: float
 
 
 DATASETS: dict[str, KnownDataset] = {
@@ -38,7 +36,6 @@ DATASETS: dict[str, KnownDataset] = {
         tuple((field.name, field.size) for field in rt1.ACTION_FIELDS),
         rt1.PUBLISHED,
         (256, 320),
-        rt1.FPS,
     ),
     "csgo": KnownDataset(
         csgo.ACTIONS,
@@ -46,7 +43,6 @@ DATASETS: dict[str, KnownDataset] = {
         tuple((name, 1) for name in CSGOActions.fields),
         csgo.PUBLISHED,
         (150, 280),
-        csgo.FPS,
     ),
     "recon": KnownDataset(
         recon.ACTIONS,
@@ -54,6 +50,5 @@ DATASETS: dict[str, KnownDataset] = {
         (("forward", 1), ("sideways", 1), ("turn", 1)),
         recon.PUBLISHED,
         (480, 640),
-        recon.FPS,
     ),
 }

@@ -28,7 +28,7 @@ def choose_resets(config: EnvConfig, model: WorldModel, fit: FrameFit) -> ResetS
     if isinstance(chosen, (str, Path)):
         path = Path(chosen).expanduser()
         if path.is_dir():
-            return DatasetSource.from_folder(path, context, spec, fit)
+            return DatasetSource.from_folder(path, context, spec)
         if path.suffix.lower() in IMAGES:
             return ImageSource(fit(_read_image(path), f"reset image {path}", ("h w 3",))[None], spec)
         source: ResetSource = EpisodeSource.from_file(path, context)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from v2w_env.config import check_choice
-from v2w_env.frames import FrameFit
 from world_model.types import ActionSpec
 
 if TYPE_CHECKING:
@@ -99,18 +98,15 @@ class DatasetSource:
     Args:
         recorded: Any dataset that :func:`world_model.data.open_dataset` opens.
         context_frames: Frames handed to the model; shorter episodes are used whole.
-        fit: Brings the recorded frames to the model's size.
         part: Episodes of this part of the split; ``None`` for all.
     """
 
-    def __init__(
-        self, recorded: RecordedDataset, context_frames: int, fit: FrameFit, part: str | None = "validation"
-    ) -> None:
-        self.recorded, self.context_frames, self.fit = recorded, context_frames, fit
+    def __init__(self, recorded: RecordedDataset, context_frames: int, part: str | None = "validation") -> None:
+        self.recorded, self.context_frames = recorded, context_frames
         self.ids = recorded.ids(part) or recorded.ids(None)
 
     @classmethod
-    def from_folder(cls, folder: Path, context_frames: int, spec: ActionSpec, fit: FrameFit) -> DatasetSource:
+    def from_folder(cls, folder: Path, context_frames: int, spec: ActionSpec) -> DatasetSource:
         """Open a dataset folder of any known format.
 
         Raises:
@@ -123,7 +119,7 @@ class DatasetSource:
             raise ValueError(
                 f"reset_source {folder}: expected actions of shape {spec.shape}, got {recorded.action_spec.shape}"
             )
-        return cls(recorded, context_frames, fit)
+        return cls(recorded, context_frames)
 
     def sample(self, rng: np.random.Generator) -> Start:
         index = self.ids[int(rng.integers(len(self.ids)))]
@@ -131,10 +127,8 @@ class DatasetSource:
         context = min(self.context_frames, length)
         offset = int(rng.integers(length - context + 1))
         episode = self.recorded.read(index, offset, offset + context)
-        frames = self.fit(episode.frames, f"episode {index}", ("t h w 3",))
-        return Start(
-            frames, episode.actions, {"reset_source": "dataset", "reset_episode": index, "reset_offset": offset}
-        )
+        info = {"reset_source": "dataset", "reset_episode": index, "reset_offset": offset}
+        return Start(episode.frames, episode.actions, info)
 
 
 class ImageSource:
