@@ -109,9 +109,19 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: WorldModel
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of golden numbers; absent outside the project's own machines, where these tests skip."""
-    folder = Path(os.environ.get("V2W_REFERENCE_DIR") or Path(__file__).parents[2] / "shared" / "reference")
+    return _shared("V2W_REFERENCE_DIR", "reference", "golden numbers")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings and published films; absent outside the project's own machines, likewise."""
+    return _shared("V2W_DATA_DIR", "data", "real recordings")
+
+
+def _shared(variable: str, name: str, what: str) -> Path:
+    folder = Path(os.environ.get(variable) or Path(__file__).parents[2] / "shared" / name)
     if not folder.is_dir():
-        message = f"no golden numbers at {folder}; set V2W_REFERENCE_DIR"
+        message = f"no {what} at {folder}; set {variable}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

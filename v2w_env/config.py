@@ -39,8 +39,9 @@ class EnvConfig:
         compile: Compile the network with ``torch.compile`` (slow first step, faster ones after).
         observation: ``"pixels"`` gives uint8 ``[h w 3]``; ``"latent"`` gives float32 ``[c h w]`` and skips decoding.
         action_range: ``"native"`` keeps the simulator's action space; ``"normalized"`` maps a bounded Box to [-1, 1].
-        reward: ``"none"``, ``"goal_image"``, a :class:`RewardModel`, or a callable
-            ``(frames, actions, info) -> (reward, terminated)``.
+        reward: ``"learned"`` (the world model's own head), ``"none"``, ``"goal_image"``, a :class:`RewardModel`, or a
+            callable ``(frames, actions, info) -> (reward, terminated)``. ``None``: learned where there is a head, else
+            none.
         goal: uint8 ``[h w 3]`` image for ``"goal_image"``; ``reset(options={"goal": ...})`` overrides it.
         reset_source: Where episodes start. ``None``: the model's own recorded clips. Else a :class:`ResetSource`,
             the path of an ``episodes.npz``, of a dataset's folder or of an image, or uint8 images ``[n h w 3]``.
@@ -57,7 +58,7 @@ class EnvConfig:
     compile: bool = False
     observation: Observation = "pixels"
     action_range: ActionRange = "native"
-    reward: str | RewardModel | RewardFunction = "none"
+    reward: str | RewardModel | RewardFunction | None = None
     goal: np.ndarray | None = None
     reset_source: ResetSource | str | Path | np.ndarray | None = None
     render_mode: str | None = None

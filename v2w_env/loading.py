@@ -50,7 +50,7 @@ def load_world(config: EnvConfig) -> World:
     known = None if config.dataset is None else DATASETS[config.dataset]
     fit = FrameFit(model.config.frame_size, known.letterbox if known else None)
     goal = None if config.goal is None else fit(config.goal, "goal", ("h w 3",))
-    reward = choose_reward(config.reward, goal)
+    reward = choose_reward(config.reward, goal, model.reward_head is not None)
     if reward.goal is not None:
         fit(reward.goal, "goal", ("h w 3",))
     return World(

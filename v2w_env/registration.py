@@ -47,6 +47,13 @@ def register_shipped() -> None:
     """Register the models that come with the package, those published by the paper's authors (their weights have to be
     downloaded), and ``Vid2World-v0`` for any other: it needs ``checkpoint=``."""
     register_world_model("Vid2World-PushT-v0", BUNDLES / "pusht", max_episode_steps=300)
+    register_world_model("Vid2World-PushTBlocks-v0", BUNDLES / "pusht_blocks", max_episode_steps=60)
+    register_world_model("Vid2World-DoomTakeCover-v0", BUNDLES / "doom_take_cover", max_episode_steps=525)
     register_world_model("Vid2World-v0", None)
     for dataset in ("rt1", "csgo", "recon"):
         register_world_model(f"Vid2World-{dataset.upper()}-v0", None, settings={"dataset": dataset})
+
+
+def register_simulators() -> None:
+    """Register the real environment that needs more than its package gives; see `v2w_env.collect.take_cover`."""
+    gym.register(id="DoomTakeCover-v0", entry_point="v2w_env.collect.take_cover:TakeCover", max_episode_steps=525)

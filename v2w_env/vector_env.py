@@ -254,23 +254,33 @@ class Vid2WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             frames = None
             if self._pixels or world.reward.needs_frames:
                 frames = self._decode(world, latents)
+            predicted, ending = self._judge(world, state)
         elapsed = self._elapsed.copy()
         elapsed[rows] += 1
         if len(rows) == self.num_envs:
             # User code gets its own copies: it may scribble on them.
             shown = None if frames is None else frames.copy()
-            seen = Transition(latents, native, elapsed.copy(), shown, self._goals)
+            seen = Transition(latents, native, elapsed.copy(), shown, self._goals, predicted, ending, generators)
         else:
             index = torch.as_tensor(rows, device=latents.device)
             goals = None if self._goals is None else self._goals[index]
             shown = None if frames is None else frames[rows]
-            seen = Transition(latents[index], native[rows], elapsed[rows], shown, goals)
+            predicted, ending = (None if values is None else values[index] for values in (predicted, ending))
+            own = [generators[row] for row in rows]
+            seen = Transition(latents[index], native[rows], elapsed[rows], shown, goals, predicted, ending, own)
         outcome = world.reward.evaluate(seen)
         # Only now: an error in a reward leaves the environment where it was.
         self._state, self._elapsed = state, elapsed
         if self._pixels:
             self._frames = frames
         return outcome
+
+    def _judge(self, world: World, state: WorldState) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Rewards and termination probabilities by the world model's head, if the reward model asks for them."""
+        if not world.reward.needs_head:
+            return None, None
+        assert world.model.reward_head is not None and state.memory is not None
+        return world.model.reward_head.predict(state.memory)
 
     def _decode(self, world: World, latents: torch.Tensor) -> np.ndarray:
         return to_pixels(world.model.decode(latents[:, None])[:, 0])

@@ -54,10 +54,12 @@ def _load(path: Path, is_bundle: bool, config: EnvConfig, device: torch.device, 
     else:
         from world_model.checkpoints.download import CATALOG
         from world_model.checkpoints.load import load
+        from world_model.checkpoints.plan import PublishedOptions
 
         known = DATASETS.get(config.dataset or "")
         layout = CATALOG[(config.dataset or "").upper()].layout if known else None
-        model = load(path, dtype=dtype, device=device, actions=known.actions if known else None, layout=layout)
+        options = PublishedOptions(known.actions if known else None, layout=layout)
+        model = load(path, options, dtype=dtype, device=device)
     if config.dataset is not None and model.config.actions.size != DATASETS[config.dataset].actions.size:
         raise ValueError(
             f"checkpoint {path}: takes actions of {model.config.actions.size} numbers, but those of dataset="

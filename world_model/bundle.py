@@ -20,6 +20,7 @@ from world_model.types import ActionSpec
 
 CONFIG, WEIGHTS, EPISODES, CARD = "config.yaml", "model.safetensors", "episodes.npz", "card.md"
 EXACT = ("autoencoder.latent_mean", "autoencoder.latent_std")  # always stored in float32: they scale every latent
+EXACT_PARTS = ("reward_head.",)  # and so is all of the head, which never runs in another type
 
 
 def save(
@@ -38,7 +39,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        key: value.to(dtype).contiguous() if value.is_floating_point() and key not in EXACT else value
+        key: value.to(dtype).contiguous() if value.is_floating_point() and not is_exact(key) else value
         for key, value in model.state_dict().items()
     }
     with Replacing(folder / CONFIG) as path:
@@ -52,6 +53,11 @@ def save(
     with Replacing(folder / WEIGHTS) as path:
         save_file(tensors, path, metadata={"format": "vid2world-gym", "model": model.config.name})
     return folder
+
+
+def is_exact(name: str) -> bool:
+    """Whether a tensor is always float32, on disk and in memory."""
+    return name in EXACT or name.startswith(EXACT_PARTS)
 
 
 def locate(path_or_hub_id: str | Path) -> Path:

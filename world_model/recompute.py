@@ -16,7 +16,40 @@ from torch import Tensor
 from world_model.diffusion.randomness import draw_noise
 from world_model.diffusion.window_sampler import WindowSampler
 from world_model.network.cache import FrameLog, NetworkCache
-from world_model.types import Conditioning, Generators, Scene
+from world_model.next_frame import NextFrame
+from world_model.types import Conditioning, Generators, Scene, WorldState, conditioning
+
+
+def recompute(
+    sampler: WindowSampler,
+    limit: int,
+    state: WorldState,
+    new: NextFrame,
+    first_action_known: bool,
+    generator: Generators,
+) -> tuple[NetworkCache, Tensor]:
+    """The memory with the newest frame of ``state`` in it, and the next frame ``[b c h w]``.
+
+    Args:
+        limit: frames that the memory may hold.
+        first_action_known: show the network a zero action at the window's first frame, as the reference does; else that
+            action is masked.
+        generator: one, or one per row; for samplers that add noise on the way.
+    """
+    cache = remember(state.cache, new.past, state.action[:, None], state.action_mask[:, None], limit)
+    frame = torch.empty_like(new.noise[:, 0])
+    for length, rows in _by_length(cache, state.batch_size):
+        past, actions, mask = (_log(log).frames[rows, cache.length - length :] for log in cache.entries)
+        actions = torch.cat([actions, new.action[rows, None].to(actions)], dim=1)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if first_action_known:
+            actions[:, 0], mask[:, 0] = 0, 1
+        scene = _rows(state.scene, rows)
+        cond = conditioning(actions, mask, scene)
+        dropped = without_actions(cond, torch.cat([mask[:, :-1], torch.zeros_like(mask[:, -1:])], dim=1), scene)
+        draw = partial(draw_noise, generator=_generators(generator, rows), device=frame.device)
+        frame[rows] = sampler.newest(past, new.past_level, new.noise[rows], cond, dropped, draw)[:, 0]
+    return cache, frame
 
 
 def remember(cache: NetworkCache, noisy: Tensor, actions: Tensor, mask: Tensor, limit: int) -> NetworkCache:
@@ -32,52 +65,12 @@ def remember(cache: NetworkCache, noisy: Tensor, actions: Tensor, mask: Tensor, 
     return NetworkCache(entries, valid, length)
 
 
-def imagine(
-    sampler: WindowSampler,
-    cache: NetworkCache,
-    history_level: int,
-    action: Tensor,
-    noise: Tensor,
-    scene: Scene | None,
-    first_action_known: bool,
-    generator: Generators,
-) -> Tensor:
-    """The next frame ``[b c h w]`` behind the remembered ones.
-
-    Args:
-        action: ``[b a]``, the one that leads to it.
-        noise: ``[b 1 c h w]``, where its denoising starts.
-        first_action_known: show the network a zero action at the window's first frame, as the reference does; else that
-            action is masked.
-        generator: one, or one per row; for samplers that add noise on the way.
-    """
-    frame = torch.empty_like(noise[:, 0])
-    for length, rows in _by_length(cache, len(noise)):
-        past = [_log(log).frames[rows, cache.length - length :] for log in cache.entries]
-        cond = _conditioning(past[1], past[2], action[rows], scene, rows, first_action_known)
-        assert cond.action_mask is not None
-        mask = torch.cat([cond.action_mask[:, :-1], torch.zeros_like(cond.action_mask[:, -1:])], dim=1)
-        dropped = replace(cond, action_mask=mask)
-        if scene is not None and scene.dropped_context is not None:
-            dropped = replace(dropped, context=scene.dropped_context[rows])
-        draw = partial(draw_noise, generator=_generators(generator, rows), device=noise.device)
-        frame[rows] = sampler.newest(past[0], history_level, noise[rows], cond, dropped, draw)[:, 0]
-    return frame
-
-
-def _conditioning(
-    actions: Tensor, mask: Tensor, action: Tensor, scene: Scene | None, rows: Tensor, first_action_known: bool
-) -> Conditioning:
-    actions = torch.cat([actions, action[:, None].to(actions)], dim=1)
-    mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-    if first_action_known:
-        actions[:, 0], mask[:, 0] = 0, 1
-    cond = Conditioning(actions, mask)
-    if scene is None:
-        return cond
-    frames = actions.shape[1]
-    concat = scene.concat[rows][:, None].expand(-1, frames, -1, -1, -1)
-    return replace(cond, context=scene.context[rows], concat=concat)
+def without_actions(cond: Conditioning, mask: Tensor, scene: Scene | None) -> Conditioning:
+    """What guidance pushes away from: only the actions that ``mask`` leaves, and the context that goes with that."""
+    dropped = replace(cond, action_mask=mask)
+    if scene is None or scene.dropped_context is None:
+        return dropped
+    return replace(dropped, context=scene.dropped_context)
 
 
 def _by_length(cache: NetworkCache, batch: int) -> list[tuple[int, Tensor]]:
@@ -86,6 +79,10 @@ def _by_length(cache: NetworkCache, batch: int) -> list[tuple[int, Tensor]]:
         return [(cache.length, torch.arange(batch))]
     lengths = cache.valid.sum(1).cpu()
     return [(int(length), (lengths == length).nonzero()[:, 0]) for length in lengths.unique()]
+
+
+def _rows(scene: Scene | None, rows: Tensor) -> Scene | None:
+    return None if scene is None else scene.map(lambda x: x[rows])
 
 
 def _log(entry: FrameLog | Tensor) -> FrameLog:

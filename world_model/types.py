@@ -76,6 +76,16 @@ class ActionSpec:
             array = array + np.asarray(self.start or (0,) * self.size, dtype=np.int64)
         return array.reshape(*array.shape[:-1], *self.shape).astype(self.dtype)
 
+    def block(self, length: int) -> ActionSpec:
+        """Of ``length`` such actions one after the other, taken as one: shape ``(length, *shape)``."""
+        if length < 1:
+            raise ValueError(f"action_block: expected 1 or more, got {length}")
+        if length == 1:
+            return self
+        repeated = {name: getattr(self, name) * length for name in ("low", "high", "nvec", "start")}
+        kind: ActionKind = "multi_discrete" if self.kind == "discrete" else self.kind
+        return replace(self, kind=kind, shape=(length, *self.shape), **repeated)
+
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
@@ -163,6 +173,14 @@ class Scene:
         return Scene(concat, context, dropped)
 
 
+def conditioning(actions: Tensor, mask: Tensor, scene: Scene | None) -> Conditioning:
+    """Of ``f`` frames, given the actions that led to them; the scene is the same for all of them."""
+    if scene is None:
+        return Conditioning(actions, mask)
+    concat = scene.concat[:, None].expand(-1, actions.shape[1], -1, -1, -1)
+    return Conditioning(actions, mask, scene.context, concat)
+
+
 @dataclass(frozen=True)
 class WorldState:
     """Everything needed to imagine the next frame, as a value: stepping returns a new state and changes nothing.
@@ -174,6 +192,7 @@ class WorldState:
         action: ``[b a]``, the action that led to the newest frame.
         action_mask: ``[b]``, 0 where that action is unknown (first frame of an episode).
         scene: of a model conditioned on the first frame, else ``None``.
+        memory: ``[b d]``, what the reward head remembers, the newest frame included; ``None`` without a head.
     """
 
     cache: NetworkCache
@@ -181,6 +200,7 @@ class WorldState:
     action: Tensor
     action_mask: Tensor
     scene: Scene | None = None
+    memory: Tensor | None = None
 
     @property
     def batch_size(self) -> int:
@@ -203,12 +223,16 @@ class WorldState:
         scene = None
         if self.scene is not None and other.scene is not None:
             scene = self.scene.scatter(rows, other.scene)
+        memory = None
+        if self.memory is not None and other.memory is not None:
+            memory = self.memory.index_copy(0, rows, other.memory)
         return WorldState(
             self.cache.scatter(rows, other.cache, self.batch_size),
             self.latent.index_copy(0, rows, other.latent),
             self.action.index_copy(0, rows, other.action),
             self.action_mask.index_copy(0, rows, other.action_mask),
             scene,
+            memory,
         )
 
     def to(self, device: torch.device | str) -> WorldState:
@@ -216,4 +240,5 @@ class WorldState:
 
     def _map(self, cache: NetworkCache, change: Callable[[Tensor], Tensor]) -> WorldState:
         scene = None if self.scene is None else self.scene.map(change)
-        return WorldState(cache, change(self.latent), change(self.action), change(self.action_mask), scene)
+        memory = None if self.memory is None else change(self.memory)
+        return WorldState(cache, change(self.latent), change(self.action), change(self.action_mask), scene, memory)

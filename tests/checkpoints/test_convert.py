@@ -18,6 +18,7 @@ from world_model.checkpoints import load as load_module
 from world_model.checkpoints.convert import convert
 from world_model.checkpoints.download import CATALOG
 from world_model.checkpoints.load import load
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published import load_published
 from world_model.checkpoints.streamed import write_safetensors
 
@@ -28,11 +29,11 @@ def test_a_converted_checkpoint_is_the_same_model(
     tiny_checkpoint: WriteTiny, tmp_path: Path, form: str, dtype: torch.dtype
 ) -> None:
     source = tiny_checkpoint("rt1", form)
-    done = convert(source, tmp_path / "world", dtype=dtype, layout=LAYOUT, name="robot")
+    done = convert(source, tmp_path / "world", PublishedOptions(layout=LAYOUT, name="robot"), dtype=dtype)
     assert (done.kind, done.format, done.folder) == ("vid2world", form, tmp_path / "world")
     assert sorted(p.name for p in done.folder.iterdir()) == ["config.yaml", "model.safetensors"]
     assert done.bytes == (done.folder / "model.safetensors").stat().st_size
-    direct = load_published(source, dtype=torch.float32, layout=LAYOUT, name="robot")
+    direct = load_published(source, PublishedOptions(layout=LAYOUT, name="robot"), dtype=torch.float32)
     again = load(done.folder)
     assert again.config == direct.config
     for name, tensor in again.state_dict().items():
@@ -42,9 +43,8 @@ def test_a_converted_checkpoint_is_the_same_model(
 
 
 def test_dynamicrafter_converts_too(tiny_checkpoint: WriteTiny, tmp_path: Path) -> None:
-    done = convert(
-        tiny_checkpoint("dynamicrafter"), tmp_path / "w", actions=ACTION_SPECS["box"], transfer="masked", layout=LAYOUT
-    )
+    options = PublishedOptions(actions=ACTION_SPECS["box"], transfer="masked", layout=LAYOUT)
+    done = convert(tiny_checkpoint("dynamicrafter"), tmp_path / "w", options)
     assert done.kind == "dynamicrafter" and "new, to be trained" in done.summary
     assert load(done.folder).config.actions == ACTION_SPECS["box"]
 
@@ -73,14 +73,14 @@ def test_nothing_is_written_half(tiny_checkpoint: WriteTiny, tmp_path: Path, mon
 
     monkeypatch.setattr(convert_module, "write_safetensors", failing_disk)
     with pytest.raises(ValueError, match="was not written as it was read"):
-        convert(tiny_checkpoint("rt1"), tmp_path / "world", layout=LAYOUT)
+        convert(tiny_checkpoint("rt1"), tmp_path / "world", PublishedOptions(layout=LAYOUT))
     assert list((tmp_path / "world").iterdir()) == []
 
 
 def test_a_file_in_the_way(tiny_checkpoint: WriteTiny, tmp_path: Path) -> None:
     (tmp_path / "world").write_text("something else")
     with pytest.raises(ValueError, match="expected a folder"):
-        convert(tiny_checkpoint("rt1"), tmp_path / "world", layout=LAYOUT)
+        convert(tiny_checkpoint("rt1"), tmp_path / "world", PublishedOptions(layout=LAYOUT))
 
 
 # -- loading
@@ -114,7 +114,7 @@ def test_a_published_name_is_downloaded_with_its_layout(
         model = load(name, dtype=torch.bfloat16)
         assert (model.config.name, model.config.window) == ("Vid2World-RECON", CATALOG["RECON"].layout.window)
     assert asked == ["RECON"] * 3
-    assert load("recon", layout=LAYOUT).config.frame_size == (32, 64)
+    assert load("recon", PublishedOptions(layout=LAYOUT)).config.frame_size == (32, 64)
 
 
 def test_a_name_of_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.conftest import ACTION_SPECS
 from world_model.checkpoints.assemble import skeleton
-from world_model.checkpoints.plan import CAPTION, Plan, check, make_plan, map_tensors, map_text
+from world_model.checkpoints.plan import CAPTION, Plan, PublishedOptions, check, make_plan, map_tensors, map_text
 from world_model.checkpoints.published_shapes import PublishedSizes, published_shapes
 from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.synthetic import FULL, TINY
@@ -47,7 +47,7 @@ def numel(shape: tuple[int, ...]) -> int:
 def full(request: pytest.FixtureRequest) -> tuple[str, Plan]:
     """The plan for a full-size checkpoint; the test above says that these are the manifests'."""
     model = request.param
-    return model, make_plan(on_meta(FULL[model]), actions=RT1 if model == "dynamicrafter" else None)
+    return model, make_plan(on_meta(FULL[model]), PublishedOptions(actions=RT1 if model == "dynamicrafter" else None))
 
 
 def test_full_size_checkpoints_are_consumed_exactly(full: tuple[str, Plan]) -> None:
@@ -85,7 +85,7 @@ def test_every_element_arrives_once(model: str) -> None:
         count = torch.Size(shape).numel()
         tensors[name] = torch.arange(start, start + count).reshape(shape)
         start += count
-    plan = make_plan(tensors, actions=RT1 if model == "dynamicrafter" else None)
+    plan = make_plan(tensors, PublishedOptions(actions=RT1 if model == "dynamicrafter" else None))
     arrived = [t for name, t in map_tensors(tensors).items() if "latent_" not in name]
     arrived += map_text(tensors).values()
     expected = torch.cat([tensors[name].flatten() for name in plan.used])
@@ -94,7 +94,7 @@ def test_every_element_arrives_once(model: str) -> None:
 
 def test_tiny_sizes_are_read_off_the_shapes() -> None:
     sizes = replace(TINY["recon"], channel_mult=(1, 2, 2), num_res_blocks=2, attention_downsampling=(1, 4))
-    plan = make_plan(on_meta(sizes), layout=PublishedLayout(frame_size=(32, 64), window=5))
+    plan = make_plan(on_meta(sizes), PublishedOptions(layout=PublishedLayout(frame_size=(32, 64), window=5)))
     check(plan, skeleton(plan.config))
     network = plan.config.network
     assert (network.model_channels, network.channel_mult, network.num_res_blocks) == (64, (1, 2, 2), 2)
@@ -108,7 +108,7 @@ def test_tiny_sizes_are_read_off_the_shapes() -> None:
 def test_strictly_causal_norms_are_not_sampled_as_the_reference_does() -> None:
     tensors = on_meta(TINY["rt1"])
     assert make_plan(tensors).config.sampling.mode == "reference"
-    prefix = make_plan(tensors, layout=PublishedLayout(temporal_norm="prefix")).config
+    prefix = make_plan(tensors, PublishedOptions(layout=PublishedLayout(temporal_norm="prefix"))).config
     assert (prefix.network.temporal_norm, prefix.sampling.mode) == ("prefix", "standard")
 
 
@@ -123,10 +123,10 @@ def test_strictly_causal_norms_are_not_sampled_as_the_reference_does() -> None:
 def test_a_given_action_space_must_fit_continuous_actions(spec: ActionSpec, fits: bool) -> None:
     tensors = on_meta(TINY["rt1"])
     if fits:
-        assert make_plan(tensors, actions=spec).config.actions == spec
+        assert make_plan(tensors, PublishedOptions(actions=spec)).config.actions == spec
     else:
         with pytest.raises(ValueError, match="takes 13 real numbers"):
-            make_plan(tensors, actions=spec)
+            make_plan(tensors, PublishedOptions(actions=spec))
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,17 @@ def test_a_given_action_space_must_fit_continuous_actions(spec: ActionSpec, fits
 def test_a_given_action_space_must_fit_a_table(spec: ActionSpec, fits: bool) -> None:
     tensors = on_meta(TINY["csgo"])
     if fits:
-        plan = make_plan(tensors, actions=spec)
+        plan = make_plan(tensors, PublishedOptions(actions=spec))
         check(plan, skeleton(plan.config))
     else:
         with pytest.raises(ValueError, match="51 binary values"):
-            make_plan(tensors, actions=spec)
+            make_plan(tensors, PublishedOptions(actions=spec))
 
 
 @pytest.mark.parametrize("kind", sorted(ACTION_SPECS))
 def test_dynamicrafter_gets_any_action_space_and_needs_one(kind: str) -> None:
     tensors = on_meta(TINY["dynamicrafter"])
-    plan = make_plan(tensors, actions=ACTION_SPECS[kind])
+    plan = make_plan(tensors, PublishedOptions(actions=ACTION_SPECS[kind]))
     check(plan, skeleton(plan.config))
     assert all(name.startswith("network.action_embed.") for name in plan.initialised)
     with pytest.raises(ValueError, match="without actions"):
@@ -192,6 +192,6 @@ def test_a_tensor_of_another_shape_is_named() -> None:
 
 
 def test_the_summary_counts_parts_and_reasons() -> None:
-    text = make_plan(on_meta(TINY["dynamicrafter"]), actions=RT1).summary()
+    text = make_plan(on_meta(TINY["dynamicrafter"]), PublishedOptions(actions=RT1)).summary()
     assert "network" in text and "13 tensors  unused: noise schedule" in text
     assert "6 tensors  new, to be trained" in text

@@ -16,7 +16,7 @@ from world_model.bundle import EXACT
 from world_model.checkpoints.assemble import copies, own, skeleton, without_weights
 from world_model.checkpoints.detect import open_checkpoint
 from world_model.checkpoints.key_map import map_network
-from world_model.checkpoints.plan import SCHEDULE_BUFFERS
+from world_model.checkpoints.plan import SCHEDULE_BUFFERS, PublishedOptions
 from world_model.checkpoints.published import load_published
 from world_model.checkpoints.read import MappedTensors, read
 from world_model.checkpoints.synthetic import SyntheticFormat
@@ -24,12 +24,13 @@ from world_model.checkpoints.transfer import convert_network
 from world_model.model import WorldModel
 from world_model.types import ActionSpec
 
+OPTIONS = PublishedOptions(layout=LAYOUT)
 FORMATS: tuple[SyntheticFormat, ...] = ("lightning", "deepspeed", "state_dict", "safetensors")
 
 
 @pytest.fixture(scope="module")
 def rt1(tiny_checkpoint: WriteTiny) -> WorldModel:
-    return load_published(tiny_checkpoint("rt1"), dtype=torch.float32, layout=LAYOUT)
+    return load_published(tiny_checkpoint("rt1"), OPTIONS, dtype=torch.float32)
 
 
 def test_the_network_is_the_checkpoints(tiny_checkpoint: WriteTiny, rt1: WorldModel) -> None:
@@ -43,7 +44,7 @@ def test_the_network_is_the_checkpoints(tiny_checkpoint: WriteTiny, rt1: WorldMo
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_gives_the_same_model(tiny_checkpoint: WriteTiny, rt1: WorldModel, form: SyntheticFormat) -> None:
-    other = load_published(tiny_checkpoint("rt1", form), dtype=torch.float32, layout=LAYOUT).state_dict()
+    other = load_published(tiny_checkpoint("rt1", form), OPTIONS, dtype=torch.float32).state_dict()
     assert all(torch.equal(tensor, other[name]) for name, tensor in rt1.state_dict().items())
 
 
@@ -82,7 +83,7 @@ def test_the_caption_is_the_empty_ones(tiny_checkpoint: WriteTiny, rt1: WorldMod
 
 @pytest.mark.parametrize("model, kind, size", [("rt1", "box", 13), ("csgo", "multi_binary", 51), ("recon", "box", 3)])
 def test_a_loaded_model_steps(tiny_checkpoint: WriteTiny, model: str, kind: str, size: int) -> None:
-    world = load_published(tiny_checkpoint(model), dtype=torch.float32, layout=LAYOUT)
+    world = load_published(tiny_checkpoint(model), OPTIONS, dtype=torch.float32)
     assert (world.config.actions.kind, world.config.actions.size) == (kind, size)
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(1, 2, 3, 32, 64, generator=generator) * 2 - 1
@@ -100,7 +101,8 @@ def test_a_loaded_model_steps(tiny_checkpoint: WriteTiny, model: str, kind: str,
 @pytest.mark.parametrize("method", ["shift", "masked", "extrapolative"])
 def test_dynamicrafter_becomes_causal(tiny_checkpoint: WriteTiny, method: str) -> None:
     path = tiny_checkpoint("dynamicrafter")
-    world = load_published(path, dtype=torch.float32, actions=ACTION_SPECS["box"], transfer=method, layout=LAYOUT)  # type: ignore[arg-type]
+    options = PublishedOptions(actions=ACTION_SPECS["box"], transfer=method, layout=LAYOUT)  # type: ignore[arg-type]
+    world = load_published(path, options, dtype=torch.float32)
     prefix = "model.diffusion_model."
     theirs = {k.removeprefix(prefix): t for k, t in read(path)[1].items() if k.startswith(prefix)}
     expected = convert_network(map_network(theirs), method)  # type: ignore[arg-type]
@@ -115,10 +117,8 @@ def test_dynamicrafters_new_action_embedding_is_always_the_same(tiny_checkpoint:
     torch.manual_seed(5)
     before = torch.rand(1)
     torch.manual_seed(5)
-    first, second = (
-        load_published(path, actions=ACTION_SPECS["multi_discrete"], layout=LAYOUT).network.action_embed
-        for _ in range(2)
-    )
+    options = PublishedOptions(actions=ACTION_SPECS["multi_discrete"], layout=LAYOUT)
+    first, second = (load_published(path, options).network.action_embed for _ in range(2))
     assert torch.equal(torch.rand(1), before)  # the global generator is left alone
     assert first is not None and second is not None
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
@@ -128,13 +128,13 @@ def test_dynamicrafters_new_action_embedding_is_always_the_same(tiny_checkpoint:
 def test_a_symmetric_output_convolution_keeps_its_kernel(tiny_checkpoint: WriteTiny) -> None:
     path = tiny_checkpoint("dynamicrafter")
     layout = replace(LAYOUT, output_conv="symmetric")
-    world = load_published(path, dtype=torch.float32, actions=ACTION_SPECS["box"], layout=layout)
+    world = load_published(path, PublishedOptions(actions=ACTION_SPECS["box"], layout=layout), dtype=torch.float32)
     kernel = read(path)[1]["model.diffusion_model.out.2.weight"].float()
     assert torch.equal(world.network.conv_out.weight, kernel)
 
 
 def test_half_precision(tiny_checkpoint: WriteTiny, rt1: WorldModel) -> None:
-    half = load_published(tiny_checkpoint("rt1"), layout=LAYOUT)
+    half = load_published(tiny_checkpoint("rt1"), OPTIONS)
     state = half.state_dict()
     assert {name for name, t in state.items() if t.dtype != torch.bfloat16} == set(EXACT)
     assert all(torch.equal(tensor.to(state[name].dtype), state[name]) for name, tensor in rt1.state_dict().items())
@@ -171,21 +171,23 @@ def test_wrong_tensors_are_named(
     tiny_checkpoint: WriteTiny, tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        load_published(spoiled(tiny_checkpoint, tmp_path, **changes), layout=LAYOUT)
+        load_published(spoiled(tiny_checkpoint, tmp_path, **changes), OPTIONS)
 
 
 def test_schedule_buffers_may_be_absent(tiny_checkpoint: WriteTiny, tmp_path: Path) -> None:
     path = spoiled(tiny_checkpoint, tmp_path, **dict.fromkeys(SCHEDULE_BUFFERS))
-    assert load_published(path, layout=LAYOUT).config.name == "spoiled"
+    assert load_published(path, OPTIONS).config.name == "spoiled"
 
 
 def test_wrong_arguments_are_named(tiny_checkpoint: WriteTiny, tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="rt1.safetensors: actions: the checkpoint's network takes 13 real numbers"):
-        load_published(tiny_checkpoint("rt1"), actions=ActionSpec("box", (2,), (0.0, 0.0), (1.0, 1.0)))
+        load_published(
+            tiny_checkpoint("rt1"), PublishedOptions(actions=ActionSpec("box", (2,), (0.0, 0.0), (1.0, 1.0)))
+        )
     with pytest.raises(ValueError, match="dynamicrafter.safetensors: a model without actions"):
         load_published(tiny_checkpoint("dynamicrafter"))
     with pytest.raises(ValueError, match="transfer: expected one of shift, masked, extrapolative, got 'mirror'"):
-        load_published(tiny_checkpoint("rt1"), transfer="mirror")  # type: ignore[arg-type]
+        load_published(tiny_checkpoint("rt1"), PublishedOptions(transfer="mirror"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is a world model already"):
         load_published(tiny_bundle)
 
@@ -230,7 +232,7 @@ def test_own_copies_convert_and_never_share() -> None:
 def test_a_checkpoint_is_not_held_open(tiny_checkpoint: WriteTiny) -> None:
     """Loading reads through a mapping that ends with the loading: the model's memory is its own."""
     path = tiny_checkpoint("rt1")
-    world = load_published(path, dtype=torch.float16, layout=LAYOUT)  # the file's own type: nothing to convert
+    world = load_published(path, OPTIONS, dtype=torch.float16)  # the file's own type: nothing to convert
     checkpoint = open_checkpoint(path)
     addresses = {t.untyped_storage().data_ptr() for t in checkpoint.tensors.values()}
     assert not addresses & {t.untyped_storage().data_ptr() for t in world.state_dict().values()}

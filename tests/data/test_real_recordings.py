@@ -5,7 +5,6 @@ They are not part of the repository; `V2W_DATA_DIR` says where they are.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +33,8 @@ from world_model.trainer import (
 
 
 @pytest.fixture(scope="module")
-def bridge() -> Path:
-    folder = Path(os.environ.get("V2W_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data") / "bridge"
-    if not folder.is_dir():
-        pytest.skip(f"no real robot episodes at {folder}; set V2W_DATA_DIR")
-    return folder
+def bridge(real_data: Path) -> Path:
+    return real_data / "bridge"
 
 
 def test_the_films_and_their_actions(bridge: Path) -> None:

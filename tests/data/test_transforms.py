@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +99,9 @@ def test_frames_of_another_kind(frames: torch.Tensor) -> None:
         Letterbox(8, 8)(frames)
 
 
-def test_published_films_have_their_bars_there() -> None:
-    data = Path(os.environ.get("V2W_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
-    if not (data / "published_rollouts").is_dir():
-        pytest.skip(f"no published rollouts in {data}; set V2W_DATA_DIR")
+def test_published_films_have_their_bars_there(real_data: Path) -> None:
     for name, letterbox, size in (("rt1", rt1.PUBLISHED, (256, 320)), ("csgo", csgo.PUBLISHED, (150, 280))):
-        path = next((data / "published_rollouts" / name).glob("*/gt_video.mp4"))
+        path = next((real_data / "published_rollouts" / name).glob("*/gt_video.mp4"))
         film = torch.from_numpy(read_video(path, 0, 2, 3.0))
         box = letterbox.crop_box(*size)
         inside = box.crop(film).float()

@@ -16,6 +16,7 @@ from PIL import Image
 import v2w_env
 from v2w_env.encodings import CSGOActions
 from world_model.checkpoints.load import load
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published_shapes import published_shapes
 from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.synthetic import TINY, write_synthetic
@@ -93,7 +94,8 @@ def test_actions_out_of_the_space_are_refused(checkpoints: dict[str, Path]) -> N
 
 def small_world(path: Path, norm: TemporalNorm) -> WorldModel:
     """The same layout with frames of 32x64 and a window of 4, for tests of many steps."""
-    model = load(path, actions=v2w_env.DATASETS["recon"].actions, layout=PublishedLayout((32, 64), window=4))
+    layout = PublishedLayout((32, 64), window=4)
+    model = load(path, PublishedOptions(v2w_env.DATASETS["recon"].actions, layout=layout))
     model.set_temporal_norm(norm)
     return model
 

@@ -84,7 +84,7 @@ def test_unknown_settings_name_the_nearest(world_id: str) -> None:
         ({"guidance_scale": float("nan")}, "guidance_scale: expected a finite number"),
         ({"device": "warp"}, "device: expected 'cpu', 'cuda' or 'cuda:N', got 'warp'"),
         ({"reward": "goal"}, "unknown reward 'goal': did you mean 'goal_image'"),
-        ({"reward": 3}, "reward: expected 'none', 'goal_image', a RewardModel or a callable, got 3"),
+        ({"reward": 3}, "reward: expected 'learned', 'none', 'goal_image', a RewardModel or a callable, got 3"),
         ({"goal": np.zeros((40, 40, 3), np.uint8)}, "goal: only reward='goal_image' takes a goal"),
         ({"reward": "goal_image", "goal": np.zeros((8, 8, 3), np.uint8)}, r"goal: expected shape \[h w 3\] with h=40"),
         ({"reset_source": "no/such/file.npz"}, "reset clips no/such/file.npz"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from tests.world_model.test_reference import REFERENCE_SCHEDULE, Golden, assert_same, network, unbounded_box
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.diffusion.parameterization import add_noise
+from world_model.diffusion.samplers import sampling_levels
 from world_model.model import SamplingConfig, WorldModel, WorldModelConfig
 from world_model.types import Conditioning, Scene, incoming_actions
 
@@ -178,6 +179,16 @@ def test_a_whole_run_of_all_frames_together(
     monkeypatch.setattr(model, "encode", lambda frames, generator: golden["inputs.z"][:, :1])
     latents = model.imagine_clip(torch.zeros(2, 3, 16, 16), golden["inputs.action"][:, :-1], torch.Generator())
     assert_same(latents, golden[f"{run}.output"], WHOLE_RUN)
+
+
+@pytest.mark.parametrize("steps, usable", [(61, "60 or 62"), (121, "120 or 123"), (122, "120 or 123")])
+def test_step_counts_without_a_finite_reference_are_refused(steps: int, usable: str) -> None:
+    """Rounding adds level -1 there, which the published sampler looks up at the table's other end, where it is 0."""
+    with pytest.raises(ValueError, match=f"num_sampling_steps: with {steps} .* use {usable}"):
+        SamplingConfig(steps, mode="reference")
+    assert SamplingConfig(steps, spacing="uniform", mode="reference").num_sampling_steps == steps
+    levels = sampling_levels(SamplingConfig(steps).num_sampling_steps, "trailing")
+    assert levels[0] >= 0 and levels[-1] == 999 and len(levels) == steps
 
 
 def test_the_reference_mode_refuses_what_it_cannot_do(reference: Path) -> None:

@@ -19,7 +19,7 @@ class FrameSource:
     """Turns each observation of `env` into one uint8 [h w 3] frame.
 
     The environment's own image observation is used where there is one (a uint8 Box [h w 3], or such an entry named
-    "pixels" or "image" of a Dict); otherwise the environment is rendered, which needs `render_mode="rgb_array"`.
+    "pixels", "image" or "screen" of a Dict); otherwise it is rendered, which needs `render_mode="rgb_array"`.
 
     Args:
         env: the environment to look at.

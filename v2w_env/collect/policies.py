@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from v2w_env.collect.doom_policy import doom_mix
 from v2w_env.collect.pusht_policy import pusht_mix
 
 Policy = Callable[[Any, dict[str, Any]], Any]
@@ -23,7 +24,7 @@ def random_policy(env: gym.Env, rng: np.random.Generator) -> Policy:
     return lambda observation, info: space.sample()
 
 
-POLICIES: dict[str, PolicyFactory] = {"random": random_policy, "pusht_mix": pusht_mix}
+POLICIES: dict[str, PolicyFactory] = {"random": random_policy, "pusht_mix": pusht_mix, "doom_mix": doom_mix}
 
 
 def resolve_policy(name: str) -> PolicyFactory:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from tqdm import tqdm
 
 from v2w_env.collect.config import CollectConfig
 from v2w_env.collect.policies import resolve_policy
 from v2w_env.collect.simulator import make_simulator
 from v2w_env.collect.workers import not_written, record
+from world_model.progress import progress_bar
 
 CONFIG_NAME = "collect.json"
 
@@ -50,15 +50,13 @@ def collect(config: CollectConfig) -> Path:
     recover(out, config.episodes_folder)
     wanted = range(recorded_episodes(out), config.num_episodes)
     pending = [index for index in wanted if not config.episode_path(index).exists()]
-    with tqdm(
-        total=config.num_episodes,
-        initial=config.num_episodes - len(pending),
-        desc=f"recording {config.env_id}",
-        unit="episode",
-        disable=not config.progress,
-    ) as bar:
-        for _ in record(config, pending):
-            bar.update(1)
+    done = config.num_episodes - len(pending)
+    bar = progress_bar(
+        record(config, pending), f"recording {config.env_id}", "episode", config.num_episodes, config.progress
+    )
+    bar.initial = bar.n = done
+    for _ in bar:
+        pass
     if len(wanted):
         env = make_simulator(config.env_id, config.env_kwargs)
         try:

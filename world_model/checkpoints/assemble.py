@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from world_model.bundle import EXACT
+from world_model.bundle import is_exact
 from world_model.checkpoints.read import MappedTensors, portions
 from world_model.model import WorldModel, WorldModelConfig
 
@@ -57,7 +57,7 @@ def own(tensor: Tensor, dtype: torch.dtype, device: torch.device | str = "cpu") 
 
 def type_of(name: str, dtype: torch.dtype) -> torch.dtype:
     """``dtype``, but for the few tensors that are always float32."""
-    return torch.float32 if name in EXACT else dtype
+    return torch.float32 if is_exact(name) else dtype
 
 
 def copies(

@@ -15,15 +15,11 @@ from torch import Tensor
 from world_model import bundle
 from world_model.checkpoints.assemble import compare, copies, shapes_of, skeleton
 from world_model.checkpoints.detect import open_checkpoint
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published import prepare, stream
 from world_model.checkpoints.read import PORTION_BYTES, read
-from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.streamed import write_safetensors
-from world_model.checkpoints.transfer import TransferMethod
-from world_model.model import WorldModelConfig
-from world_model.types import ActionSpec
-
-# Factors on every latent: rounded, they would shift all of them the same way.
+from world_model.config import WorldModelConfig
 
 
 @dataclass(frozen=True)
@@ -48,12 +44,9 @@ class Conversion:
 def convert(
     source: str | Path,
     folder: str | Path,
+    options: PublishedOptions | None = None,
     *,
     dtype: torch.dtype = torch.bfloat16,
-    actions: ActionSpec | None = None,
-    transfer: TransferMethod = "extrapolative",
-    layout: PublishedLayout | None = None,
-    name: str = "",
 ) -> Conversion:
     """Write a world model's folder (`config.yaml`, `model.safetensors`) from a checkpoint of any kind and format.
 
@@ -63,8 +56,8 @@ def convert(
     Args:
         source: a file or folder; see :func:`world_model.checkpoints.read.read`. Of a world model's folder, the
             type of the weights changes and the other files are copied.
+        options: of a published checkpoint: what it does not say of itself.
         dtype: of the stored weights, ``float32``, ``bfloat16`` or ``float16``.
-        actions, transfer, layout, name: as in :func:`world_model.checkpoints.published.load_published`.
 
     Raises:
         ValueError: the source is no checkpoint, or does not fit; ``folder`` is the source; a tensor changed on the way
@@ -77,7 +70,7 @@ def convert(
         model, summary = skeleton(bundle.load_config(checkpoint.path)), "copied, with weights of another type"
         compare(shapes_of(model.state_dict()), shapes_of(checkpoint.tensors))
     else:
-        plan, model = prepare(checkpoint, actions=actions, transfer=transfer, layout=layout, name=name)
+        plan, model = prepare(checkpoint, options)
         summary = plan.summary()
     planned = {ours: (_type(ours, tensor, dtype), tuple(tensor.shape)) for ours, tensor in model.state_dict().items()}
 
@@ -107,7 +100,7 @@ def _type(name: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     """What a tensor is stored as."""
     if not tensor.is_floating_point():
         return tensor.dtype
-    return torch.float32 if name in bundle.EXACT else dtype
+    return torch.float32 if bundle.is_exact(name) else dtype
 
 
 def _check_back(path: Path, source: Iterable[tuple[str, Tensor]]) -> None:

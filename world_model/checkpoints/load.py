@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,22 +11,17 @@ from world_model import bundle
 from world_model.checkpoints.assemble import compare, copies, fill, shapes_of, skeleton
 from world_model.checkpoints.detect import open_checkpoint
 from world_model.checkpoints.download import CATALOG, download, published_name
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published import load_published
-from world_model.checkpoints.sizes import PublishedLayout
-from world_model.checkpoints.transfer import TransferMethod
 from world_model.model import WorldModel
-from world_model.types import ActionSpec
 
 
 def load(
     path_or_name: str | Path,
+    options: PublishedOptions | None = None,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    actions: ActionSpec | None = None,
-    transfer: TransferMethod = "extrapolative",
-    layout: PublishedLayout | None = None,
-    name: str = "",
 ) -> WorldModel:
     """A world model, whatever it is stored as, in evaluation mode with gradients of its weights off.
 
@@ -33,9 +29,9 @@ def load(
         path_or_name: a world model's folder; a Vid2World or DynamiCrafter checkpoint (file, or folder with one in it);
             one of :data:`~world_model.checkpoints.download.NAMES`, as ``RT1`` or ``thuml/Vid2World-RT1``; or any
             other hub model ``owner/name`` that holds a world model's folder.
+        options: of checkpoints that are not our folders: what they do not say of themselves.
         dtype: of the weights.
         device: where they go, one tensor at a time.
-        actions, transfer, layout, name: for checkpoints that are not our folders; see :func:`load_published`.
 
     Raises:
         ValueError: saying what was found, what was expected, and what to do.
@@ -43,15 +39,14 @@ def load(
     published = None if Path(path_or_name).expanduser().exists() else published_name(path_or_name)
     if published is not None:
         path: str | Path = download(published)
-        layout = layout or CATALOG[published].layout
-        name = name or f"Vid2World-{published}"
+        options = options or PublishedOptions()
+        layout, name = options.layout or CATALOG[published].layout, options.name or f"Vid2World-{published}"
+        options = replace(options, layout=layout, name=name)
     else:
         path = _find(path_or_name)
     if (Path(path) / bundle.CONFIG).is_file() and (Path(path) / bundle.WEIGHTS).is_file():
         return _load_bundle(Path(path), dtype, device)
-    return load_published(
-        path, dtype=dtype, device=device, actions=actions, transfer=transfer, layout=layout, name=name
-    )
+    return load_published(path, options, dtype=dtype, device=device)
 
 
 def _find(path_or_name: str | Path) -> Path:

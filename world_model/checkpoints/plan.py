@@ -59,6 +59,24 @@ SCHEDULE = ScheduleConfig(base_scale=0.7, turning_step=400)
 
 
 @dataclass(frozen=True)
+class PublishedOptions:
+    """What a published checkpoint does not say of itself.
+
+    Attributes:
+        actions: the action space; by default an unbounded one of the checkpoint's size. DynamiCrafter has none, so it
+            must be given, and its embedding starts at random.
+        transfer: how DynamiCrafter's temporal layers become causal.
+        layout: what the tensors' shapes do not tell; by default that of the RT-1 model.
+        name: of the model; by default the file's.
+    """
+
+    actions: ActionSpec | None = None
+    transfer: TransferMethod = "extrapolative"
+    layout: PublishedLayout | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What becomes of a checkpoint's tensors; each of their names is in exactly one of the first two tables.
 
@@ -91,30 +109,24 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(
-    tensors: Tensors,
-    *,
-    actions: ActionSpec | None = None,
-    transfer: TransferMethod = "extrapolative",
-    layout: PublishedLayout | None = None,
-    name: str = "published",
-) -> Plan:
+def make_plan(tensors: Tensors, options: PublishedOptions | None = None) -> Plan:
     """What becomes of each tensor. Only names and shapes are looked at: tensors may be on ``meta``.
 
     Raises:
         ValueError: tensors of unknown names, sizes that cannot be read, or ``actions`` that do not fit.
     """
-    if transfer not in METHODS:
-        raise ValueError(f"transfer: expected one of {', '.join(METHODS)}, got {transfer!r}")
-    layout = layout or PublishedLayout()
+    options = options or PublishedOptions()
+    if options.transfer not in METHODS:
+        raise ValueError(f"transfer: expected one of {', '.join(METHODS)}, got {options.transfer!r}")
+    layout = options.layout or PublishedLayout()
     kind = kind_of(tensors)
     used, unused = _sort(tensors)
     text = sizes.text_tower_config(_part(tensors, TEXT), layout)
     projector = sizes.projector_config(_part(tensors, PROJECTOR), layout)
     network = _part(tensors, NETWORK)
     config = WorldModelConfig(
-        name=name,
-        actions=sizes.action_spec(network, actions),
+        name=options.name or "published",
+        actions=sizes.action_spec(network, options.actions),
         frame_size=layout.frame_size,
         context_frames=layout.context_frames,
         fps=float(layout.fps),
@@ -133,7 +145,8 @@ def make_plan(
     if kind == "dynamicrafter" and not any(ours.startswith(ACTION_EMBED) for ours in shapes):
         new = new_action_embedding(config)
         shapes |= shapes_of(new)
-    return Plan(config, used, unused, shapes, tuple(new), text, transfer if kind == "dynamicrafter" else None)
+    transfer = options.transfer if kind == "dynamicrafter" else None
+    return Plan(config, used, unused, shapes, tuple(new), text, transfer)
 
 
 def check(plan: Plan, model: WorldModel) -> None:

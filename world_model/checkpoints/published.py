@@ -7,6 +7,7 @@ on disk, so that memory holds the new model and little else.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from world_model.checkpoints.plan import (
     CAPTION,
     SCHEDULE,
     Plan,
+    PublishedOptions,
     Tensors,
     check,
     make_plan,
@@ -26,64 +28,48 @@ from world_model.checkpoints.plan import (
     new_action_embedding,
 )
 from world_model.checkpoints.read import portions
-from world_model.checkpoints.sizes import PublishedLayout
-from world_model.checkpoints.transfer import TransferMethod, convert_tensor
+from world_model.checkpoints.transfer import convert_tensor
 from world_model.conditioning.clip import TextTower, TextTowerConfig, empty_caption_ids
 from world_model.diffusion.schedule import Schedule
 from world_model.model import WorldModel
-from world_model.types import ActionSpec
 
 VOCABULARY = 49408  # CLIP's
 
 
 def load_published(
     path: str | Path,
+    options: PublishedOptions | None = None,
     *,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
-    actions: ActionSpec | None = None,
-    transfer: TransferMethod = "extrapolative",
-    layout: PublishedLayout | None = None,
-    name: str = "",
 ) -> WorldModel:
     """A world model from a Vid2World or DynamiCrafter checkpoint of any format and size.
 
     Args:
         path: a file, or a folder with one checkpoint in it.
+        options: what it does not say of itself.
         dtype: of the weights; the file's may be another.
         device: where they go, one tensor at a time.
-        actions: the action space; by default an unbounded one of the checkpoint's size. DynamiCrafter has none, so it
-            must be given, and its embedding starts at random.
-        transfer: how DynamiCrafter's temporal layers become causal.
-        layout: what the tensors' shapes do not tell.
-        name: of the model; by default the file's.
 
     Returns:
         the model in evaluation mode, with gradients of its weights off.
 
     Raises:
         ValueError: not such a checkpoint (says what it looks like), tensors missing, unknown or of a wrong shape,
-            or ``actions`` that do not fit.
+            or actions that do not fit.
     """
     checkpoint = open_checkpoint(path)
-    plan, model = prepare(checkpoint, actions=actions, transfer=transfer, layout=layout, name=name)
+    plan, model = prepare(checkpoint, options)
     return fill(model, stream(checkpoint, plan, dtype, device))
 
 
-def prepare(
-    checkpoint: Checkpoint,
-    *,
-    actions: ActionSpec | None = None,
-    transfer: TransferMethod = "extrapolative",
-    layout: PublishedLayout | None = None,
-    name: str = "",
-) -> tuple[Plan, WorldModel]:
+def prepare(checkpoint: Checkpoint, options: PublishedOptions | None = None) -> tuple[Plan, WorldModel]:
     """The plan for a checkpoint and the skeleton of its model, which have been checked against each other."""
     if checkpoint.kind == "bundle":
         raise ValueError(f"{checkpoint.path} is a world model already; WorldModel.from_pretrained reads it")
-    name = name or checkpoint.path.stem
+    options = options or PublishedOptions()
     try:
-        plan = make_plan(checkpoint.tensors, actions=actions, transfer=transfer, layout=layout, name=name)
+        plan = make_plan(checkpoint.tensors, replace(options, name=options.name or checkpoint.path.stem))
         model = skeleton(plan.config)
         check(plan, model)
         compare(shapes_of(_text_tower(plan.text).state_dict()), shapes_of(map_text(checkpoint.tensors)))

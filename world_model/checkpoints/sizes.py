@@ -13,7 +13,7 @@ from world_model.checkpoints.transfer import OutputConv
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.conditioning.clip import ImageTowerConfig, TextTowerConfig
 from world_model.conditioning.image_projector import ResamplerConfig
-from world_model.model import SamplingConfig
+from world_model.config import SamplingConfig
 from world_model.network.normalization import TemporalNorm
 from world_model.network.unet import UNetConfig
 from world_model.types import ActionSpec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE_KEYS = ("pixels", "image")  # what the image may be called where observations are dictionaries
+IMAGE_KEYS = ("pixels", "image", "screen")  # what the image may be called where observations are dictionaries
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class MinariEpisodes:
         episode = self._episode(index)
         return episode if (start, stop) == (0, len(episode.frames)) else episode.part(start, stop)
 
+    def seed(self, index: int) -> int:
+        """What the environment was reset with."""
+        with self._reading(index):
+            return int(next(iter(self.minari.storage.get_episode_metadata([index])))["seed"])
+
     def fingerprint(self) -> str:
         return str(self.minari.storage.metadata.get("total_steps"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from world_model.data import csgo, lerobot, recon, rt1
+from world_model.data.action_blocks import in_blocks
 from world_model.data.files import FileEpisodes
 from world_model.data.minari_dataset import read_minari
 from world_model.data.recorded import EpisodeReader, RecordedDataset
@@ -61,6 +62,7 @@ class DatasetConfig:
             Without it a `split.json` in the folder is read, or else the split is drawn.
         split_seed: of that draw.
         camera: for LeRobot datasets with several.
+        action_block: recorded actions taken as one, see `in_blocks`; only every so many frames are seen then.
         damaged: what to do with files that cannot be read: "error", or "skip", named in a warning; skipping is for the
             formats with a file per episode.
     """
@@ -71,6 +73,7 @@ class DatasetConfig:
     validation_list: str | None = None
     split_seed: int = 0
     camera: str | None = None
+    action_block: int = 1
     damaged: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
@@ -108,7 +111,8 @@ def open_dataset(
     else:
         reader = _reader(name, folder, config)
         dataset = RecordedDataset(folder, name, reader, reader.action_spec(), reader.fps(), split={})
-    return replace(dataset, split=_split(dataset, config), transform=_transform(dataset, config))
+    dataset = replace(dataset, split=_split(dataset, config), transform=_transform(dataset, config))
+    return in_blocks(dataset, config.action_block)
 
 
 def detect_format(folder: Path) -> str:

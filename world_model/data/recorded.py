@@ -73,6 +73,7 @@ class RecordedDataset:
         env_id: Gymnasium id of the environment it was recorded in ("" if unknown).
         env_kwargs: what `gymnasium.make` was given.
         frame_skip: steps of the environment per recorded action.
+        action_block: recorded actions that are taken as one, see `action_blocks`.
         transform: what frames are resized with on their way in; None leaves them as recorded.
         metadata: what else the dataset says about itself.
     """
@@ -86,6 +87,7 @@ class RecordedDataset:
     env_id: str = ""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     frame_skip: int = 1
+    action_block: int = 1
     transform: Letterbox | None = None
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 

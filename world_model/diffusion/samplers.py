@@ -29,8 +29,8 @@ def sampling_levels(num_steps: int, spacing: Spacing, num_levels: int = 1000) ->
     if spacing == "uniform":
         levels = np.arange(0, num_levels, num_levels // num_steps) + 1
     elif spacing == "trailing":
-        levels = np.flip(np.round(np.arange(num_levels, 0, -num_levels / num_steps))).astype(int) - 1
-        levels = levels[levels >= 0]  # for some step counts rounding adds a level below the cleanest
+        levels = _trailing(num_steps, num_levels)
+        levels = levels[levels >= 0]
     else:
         raise ValueError(f"spacing: expected 'uniform' or 'trailing', got {spacing!r}")
     if levels[-1] >= num_levels:
@@ -39,6 +39,19 @@ def sampling_levels(num_steps: int, spacing: Spacing, num_levels: int = 1000) ->
             "take a number of steps that divides it, or trailing spacing"
         )
     return tuple(int(level) for level in levels)
+
+
+def overshoots(num_steps: int, num_levels: int = 1000) -> bool:
+    """Whether ``trailing`` spacing is rounded to one level too many: for 61 steps, the lowest of 62 levels is -1.
+
+    We leave that level out. The published code reads its tables from the end there, where the signal is 0, and divides
+    by it: its samples are not finite.
+    """
+    return bool((_trailing(num_steps, num_levels) < 0).any())
+
+
+def _trailing(num_steps: int, num_levels: int) -> np.ndarray:
+    return np.flip(np.round(np.arange(num_levels, 0, -num_levels / num_steps))).astype(int) - 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Denoising with the whole window in every pass, as the reference does it: frame by frame, or all frames together.
 
 Networks whose norms look at all frames at once (`temporal_norm="clip"`) need this. The sampler of streamed networks is
-in :mod:`world_model.model`; it looks at new frames only.
+in :mod:`world_model.streaming`; it looks at new frames only.
 """
 
 from __future__ import annotations

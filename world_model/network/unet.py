@@ -26,12 +26,13 @@ from world_model.types import ActionSpec, Conditioning
 class UNetConfig:
     """Sizes and switches of :class:`CausalUNet`; the defaults are the published network's (1.4 billion parameters).
 
-    The last five are ours, for small networks: ``action_frequencies`` octaves of sines of bounded continuous actions,
+    The last six are ours, for small networks: ``action_frequencies`` octaves of sines of bounded continuous actions,
     ``film`` (embeddings scale features and not only shift them), ``action_planes`` (the action and the coordinates of
     every place as input channels and, with ``film``, as scales and shifts of their own at every place, so that motion
     can depend on where something is relative to the action), ``stem_frames`` (latent frames that the first layer
-    sees, itself included), and ``copy_gate`` (the frame before is subtracted from v, as far as the embedding says, so
-    that only what changes has to be predicted; needs ``stem_frames`` > 1).
+    sees, itself included), ``copy_gate`` (the frame before is subtracted from v, as far as the embedding says, so that
+    only what changes has to be predicted; needs ``stem_frames`` > 1), and ``patch_size`` (latents are folded into
+    channels by patches of so many a side, and v unfolded: fewer, wider places).
     """
 
     in_channels: int = 8
@@ -60,6 +61,7 @@ class UNetConfig:
     action_planes: bool = False
     stem_frames: int = 1
     copy_gate: bool = False
+    patch_size: int = 1
 
     def __post_init__(self) -> None:
         if self.temporal_norm not in ("clip", "prefix", "frame"):
@@ -130,7 +132,8 @@ class CausalUNet(nn.Module):
         self.num_planes = 0
         if config.action_planes and self.action_embed is not None:
             self.num_planes = 2 + self.action_embed.num_features
-        self.stem = nn.Conv2d(config.in_channels * config.stem_frames + self.num_planes, c, 3, padding=1)
+        folded = config.patch_size**2
+        self.stem = nn.Conv2d(folded * config.in_channels * config.stem_frames + self.num_planes, c, 3, padding=1)
         self.init_attention = None
         if config.init_attention:
             self.init_attention = self._temporal(c, heads=8)
@@ -160,9 +163,9 @@ class CausalUNet(nn.Module):
                 self.output_blocks.append(block)
         self.norm_out = GroupNorm(config.norm_groups, channels)
         if config.output_conv == "height_causal":
-            self.conv_out: nn.Conv2d = HeightCausalConv2d(channels, config.out_channels)
+            self.conv_out: nn.Conv2d = HeightCausalConv2d(channels, folded * config.out_channels)
         else:
-            self.conv_out = nn.Conv2d(channels, config.out_channels, 3, padding=1)
+            self.conv_out = nn.Conv2d(channels, folded * config.out_channels, 3, padding=1)
         zero_init(self.conv_out)
         self.copy_gate = None
         if config.copy_gate:
@@ -218,7 +221,7 @@ class CausalUNet(nn.Module):
         x = self.middle_block(x, embedding, planes, context, time, run)
         for block in self.output_blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), embedding, planes, context, time, run)
-        x = self.conv_out(F.silu(self.norm_out(x)))
+        x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), config.patch_size)
         v = rearrange(x, "(b f) c h w -> b f c h w", b=b)
         v = v if v.dtype is torch.float64 else v.float()
         if self.copy_gate is not None and before is not None:
@@ -240,7 +243,7 @@ class CausalUNet(nn.Module):
             ancestors = time.ancestors(x, self.config.stem_frames - 1)
             before = ancestors[-1]
             x = torch.cat([*ancestors, x], dim=2)
-        x = rearrange(x, "b f c h w -> (b f) c h w")
+        x = F.pixel_unshuffle(rearrange(x, "b f c h w -> (b f) c h w"), self.config.patch_size)
         if planes is not None:
             x = torch.cat([x, planes.at(*x.shape[-2:])], dim=1)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))

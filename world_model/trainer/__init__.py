@@ -1,8 +1,10 @@
-"""Training with Lightning: an autoencoder and a world model on its latents, or the published layout as a whole."""
+"""Training with Lightning: an autoencoder, a world model on its latents (or the published layout as a whole), and a
+reward head that judges what it imagines."""
 
 from world_model.trainer.autoencoder import AutoencoderLossConfig, AutoencoderTrainConfig, train_autoencoder
 from world_model.trainer.crops import CropConfig
 from world_model.trainer.published import PublishedTrainConfig, train_published
+from world_model.trainer.reward import RewardTrainConfig, train_reward
 from world_model.trainer.samples import SampleConfig
 from world_model.trainer.settings import OptimizerConfig, RunConfig
 from world_model.trainer.world_model import WorldTrainConfig, train_world_model
@@ -13,10 +15,12 @@ __all__ = [
     "CropConfig",
     "OptimizerConfig",
     "PublishedTrainConfig",
+    "RewardTrainConfig",
     "RunConfig",
     "SampleConfig",
     "WorldTrainConfig",
     "train_autoencoder",
     "train_published",
+    "train_reward",
     "train_world_model",
 ]

@@ -30,7 +30,7 @@ An action-conditioned world model of {source}, made with vid2world-gym.
 ## Data
 
 {len(recorded)} recorded episodes ({split}), {height}x{width} pixels, {recorded.fps:g} frames per second,
-{recorded.frame_skip} simulator step(s) per action. No other data was used.
+{recorded.frame_skip * recorded.action_block} simulator step(s) per action. No other data was used.
 
 ## Training
 

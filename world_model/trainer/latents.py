@@ -36,11 +36,14 @@ class LatentClip(TypedDict):
 
 @dataclass(frozen=True)
 class EncodedEpisodes:
-    """Episodes one after the other: latents float16 `[sum(T+1) c h w]`, actions `[sum(T) a]`, lengths T `[e]`."""
+    """Episodes one after the other: latents float16 `[sum(T+1) c h w]`, actions `[sum(T) a]`, lengths T `[e]`, rewards
+    float32 and terminations bool `[sum(T)]`, which old caches do not have."""
 
     latents: Tensor
     actions: Tensor
     lengths: Tensor
+    rewards: Tensor | None = None
+    terminations: Tensor | None = None
 
 
 class LatentClips(Dataset[LatentClip]):
@@ -93,9 +96,17 @@ class LatentClips(Dataset[LatentClip]):
 
 
 def encoded(
-    recorded: RecordedDataset, part: str, autoencoder_folder: str | Path, cache: str | Path, device: str = "cpu"
+    recorded: RecordedDataset,
+    part: str,
+    autoencoder_folder: str | Path,
+    cache: str | Path,
+    device: str = "cpu",
+    outcomes: bool = False,
 ) -> EncodedEpisodes:
     """Latents of one part of the split, from the cache folder or encoded now and put there.
+
+    Args:
+        outcomes: whether rewards and terminations are needed; then an old cache without them is written again.
 
     Raises:
         ValueError: if the part has no episodes, or dataset or autoencoder cannot be read.
@@ -107,17 +118,22 @@ def encoded(
     path = Path(cache) / f"{part}-{_fingerprint(recorded, part, autoencoder)}.safetensors"
     if path.exists():
         try:
-            return EncodedEpisodes(**load_file(path))
+            episodes = EncodedEpisodes(**load_file(path))
         except SafetensorError as error:
             raise ValueError(f"{path}: not readable ({error}); delete it, it will be written again") from error
+        if not outcomes or episodes.rewards is not None:
+            return episodes
     autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    latents, actions, lengths = [], [], []
+    latents, actions, lengths, rewards, terminations = [], [], [], [], []
     for episode in progress_bar(recorded.iterate(ids), f"encoding the {part} split", "episode", len(ids)):
         latents.append(encode_frames(autoencoder, torch.from_numpy(episode.frames)).half().cpu())
         actions.append(recorded.action_spec.to_tensor(episode.actions))
         lengths.append(len(episode))
+        rewards.append(torch.from_numpy(episode.rewards))
+        terminations.append(torch.from_numpy(episode.terminations))
     together = torch.cat(latents).contiguous()  # channels last until here
     tensors = {"latents": together, "actions": torch.cat(actions), "lengths": torch.tensor(lengths)}
+    tensors |= {"rewards": torch.cat(rewards), "terminations": torch.cat(terminations)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(tensors, temporary)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from world_model.checkpoints.load import load
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.transfer import TransferMethod
 from world_model.data import Augmentation, RecordedDataset, open_dataset
@@ -107,9 +108,7 @@ def published_world(config: PublishedTrainConfig, recorded: RecordedDataset) -> 
         output_conv=config.output_conv,
         sampling=config.sampling,
     )
-    world = load(
-        config.init_from, actions=recorded.action_spec, transfer=config.transfer, layout=layout, name=config.name
-    )
+    world = load(config.init_from, PublishedOptions(recorded.action_spec, config.transfer, layout, config.name))
     if world.conditioner is None:
         raise ValueError(
             f"init_from: {config.init_from} is a model that is not conditioned on an image; train it with "
@@ -138,6 +137,7 @@ def published_world(config: PublishedTrainConfig, recorded: RecordedDataset) -> 
         context_frames=config.context_frames,
         fps=recorded.fps,
         frame_skip=recorded.frame_skip,
+        action_block=recorded.action_block,
         dtype=config.dtype,
         network=network,
         sampling=config.sampling,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from world_model.trainer.clips import ClipDataModule
 from world_model.trainer.pixels import PixelClipDataModule, PixelEncoder
 from world_model.trainer.recipe import Recipe
 from world_model.trainer.settings import OptimizerConfig
+from world_model.trainer.transplant import transplant
 from world_model.trainer.world_training import train
 
 
@@ -29,8 +30,8 @@ class WorldTrainConfig(Recipe):
         frames: "cached_latents" encodes the dataset once, before training; "pixels" reads and encodes clips when their
             turn comes, which augmentation and very large datasets need.
         window: frames per training clip; None for the network's window.
-        init_from: bundle folder whose network the training starts from; None starts from random weights. To go on with
-            a killed run nothing is needed but its folder.
+        init_from: bundle folder whose network the training starts from, see `transplant`; None starts from random
+            weights. To go on with a killed run nothing is needed but its folder.
         latent_cache: folder for the encoded dataset; None for `latents` in the autoencoder's, where the next run
             finds it too.
     """
@@ -106,6 +107,7 @@ def new_world(config: WorldTrainConfig, recorded: RecordedDataset) -> WorldModel
             context_frames=config.context_frames,
             fps=recorded.fps,
             frame_skip=recorded.frame_skip,
+            action_block=recorded.action_block,
             dtype=config.dtype,
             network=config.network,
             autoencoder=autoencoder.config,
@@ -117,10 +119,11 @@ def new_world(config: WorldTrainConfig, recorded: RecordedDataset) -> WorldModel
     world.autoencoder.eval().requires_grad_(False)
     if config.init_from is not None:
         start = WorldModel.from_pretrained(config.init_from)
-        if replace(start.config.network, dropout=0.0) != replace(config.network, dropout=0.0):
+        try:
+            transplant(world.network, start.network)
+        except ValueError as error:
             raise ValueError(
                 f"init_from: {config.init_from} has another network than this run's; make `network` the same as in its "
-                "config.yaml, or use train=published for the published models"
-            )
-        world.network.load_state_dict(start.network.state_dict())
+                f"config.yaml, or use train=published for the published models ({error})"
+            ) from error
     return world
