@@ -13,7 +13,8 @@ ConfigType = TypeVar("ConfigType")
 
 _USAGE = """usage: python -m benchmarks.{name} [--quick] [key=value ...]
 
---quick   few samples, under a minute on 2 cores; writes beside, not over, the recorded results
+--quick   few samples, under a minute on 2 cores; writes beside, not over, the recorded results.
+          With a model of the published size it takes longer: on processors each pass of its network takes seconds
 
 Settings and their defaults (configs/benchmark/{name}.yaml):
 

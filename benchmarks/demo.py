@@ -17,7 +17,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.command_line import run
@@ -28,6 +27,7 @@ from benchmarks.loading import locate
 from benchmarks.pusht_tracking import track
 from benchmarks.report import Table, number
 from v2w_env.collect import resolve_policy
+from world_model.progress import progress_bar
 
 SIMULATOR = "gym_pusht/PushT-v0"
 
@@ -109,7 +109,7 @@ def play(config: DemoConfig, frame_size: tuple[int, int]) -> Episodes:
     factory = resolve_policy(config.policy)
     count = config.context_frames + config.steps
     frames, actions = [], []
-    for index in tqdm(range(config.episodes), desc="real simulator", unit="episode", leave=False, disable=None):
+    for index in progress_bar(range(config.episodes), "real simulator", "episode"):
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, index]))
         observation, info = simulator.reset(seed=int(rng.integers(2**31)))
         policy = factory(simulator, rng)
@@ -130,9 +130,7 @@ def dream(env: gym.vector.VectorEnv, real: Episodes, context: int) -> tuple[NDAr
     env.reset(seed=0, options={"frames": real.frames[:, :context], "actions": real.actions[:, : context - 1]})
     frames = []
     start = time.perf_counter()
-    for action in tqdm(
-        real.actions.swapaxes(0, 1)[context - 1 :], desc="imagined", unit="step", leave=False, disable=None
-    ):
+    for action in progress_bar(real.actions.swapaxes(0, 1)[context - 1 :], "imagined", "step"):
         observation, *_ = env.step(action)
         frames.append(observation.copy())
     return np.stack(frames, axis=1), time.perf_counter() - start
@@ -144,7 +142,7 @@ def film(
     """The pictures of the film: the context, in which both rows are real, then every imagined step."""
     headings = [f"episode {index + 1}" for index in range(len(real))]
     pictures = []
-    for frame in tqdm(range(real.shape[1]), desc="drawing", unit="frame", leave=False, disable=None):
+    for frame in progress_bar(range(real.shape[1]), "drawing", "frame"):
         step = frame - context + 1
         if step < 1:
             title = f"context frame {frame + 1} of {context}: the dream starts from these"

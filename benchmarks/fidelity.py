@@ -19,6 +19,7 @@ from benchmarks.fidelity_measures import evaluate
 from benchmarks.fidelity_report import write_fidelity, write_sweep
 from benchmarks.fidelity_sweep import sweep
 from benchmarks.loading import load_model
+from world_model.data.action_blocks import in_blocks
 from world_model.data.minari_dataset import read_minari
 
 
@@ -64,7 +65,7 @@ def main(config: FidelityConfig) -> dict[str, Any]:
     """
     given, config = config, _settled(config)
     model = load_model(config.checkpoint, config.device, config.dtype)
-    clips = load_clips(config)
+    clips = load_clips(config, model.config.action_block)
     common: dict[str, Any] = {
         "context_frames": config.context_frames,
         "seed": config.seed,
@@ -80,9 +81,9 @@ def main(config: FidelityConfig) -> dict[str, Any]:
     return measures
 
 
-def load_clips(config: FidelityConfig) -> Clips:
-    """Clips of `context_frames + horizon` frames from the chosen split of the dataset."""
-    dataset = read_minari(config.dataset)
+def load_clips(config: FidelityConfig, action_block: int = 1) -> Clips:
+    """Clips of `context_frames + horizon` frames from the chosen split of the dataset, in blocks of actions."""
+    dataset = in_blocks(read_minari(config.dataset), action_block)
     split = config.split or ("validation" if config.sweep else "test")
     episodes = dataset.episodes(split)
     length = config.context_frames + config.horizon

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks.clips import Clips
 from benchmarks.metrics import Estimate, estimate, estimate_ratio, psnr, ssim
 from benchmarks.open_loop import Rollout, imagine, reconstruct
 from benchmarks.pusht_tracking import IMAGE_DIAGONAL, Positions, position_error, track
 from world_model.model import SamplingConfig, WorldModel
+from world_model.progress import progress_bar
 
-HORIZONS = (1, 10, 30)
+HORIZONS = (1, 5, 10, 30)
 """Frames after the context at which measures are reported."""
 
 MOVED = 1.0
@@ -42,7 +42,7 @@ def evaluate(
     """
     recorded = clips.frames[:, context_frames:]
     positions = track(recorded)
-    with tqdm(total=2 * len(clips), desc="imagining", unit="clip", leave=False, disable=None) as bar:
+    with progress_bar(range(2 * len(clips)), "imagining", "clip") as bar:
 
         def rollout(of: Clips) -> Rollout:
             return imagine(

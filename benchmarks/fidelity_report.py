@@ -69,7 +69,7 @@ def write_sweep(config: Any, settings: Sequence[Mapping[str, Any]], folder: str)
         f"\nTime per step of one clip by itself and inside a batch of {config.batch_size}, decoding included."
     )
     measures = {"split": split, "clips": settings[0]["clips"], "settings": list(settings)}
-    return report.write("fidelity_sweep", config, measures, [table], folder=folder, notes=notes)
+    return report.write("fidelity_sweep", config, measures, [table], folder=folder, module="fidelity", notes=notes)
 
 
 def plot(curves: Mapping[str, Curves], path: Path) -> Path:

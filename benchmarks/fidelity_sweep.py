@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from benchmarks.clips import Clips
 from benchmarks.fidelity_measures import evaluate, reference_curves
 from benchmarks.open_loop import decode, encode
 from world_model.model import SamplingConfig, WorldModel
+from world_model.progress import progress_bar
 
 _TIMED_STEPS = 12
 
@@ -36,7 +36,7 @@ def sweep(
     settings = [(count, scale) for count in steps for scale in scales]
     rows = []
     references = reference_curves(model, clips, context_frames)
-    for count, scale in tqdm(settings, desc="sampling settings", unit="setting", disable=None):
+    for count, scale in progress_bar(settings, "sampling settings", "setting"):
         sampling = model.with_sampling(num_sampling_steps=count, guidance_scale=scale)
         measures, _ = evaluate(
             model,

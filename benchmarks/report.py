@@ -81,6 +81,7 @@ def write(
     tables: Sequence[Table],
     *,
     folder: str,
+    module: str = "",
     notes: str = "",
     recorded: Mapping[str, Any] | None = None,
     files: Sequence[Path] = (),
@@ -88,11 +89,12 @@ def write(
     """Write NAME.json and NAME.md into `folder`, print the tables, and print the measures as one last line of JSON.
 
     Args:
-        name: of the result; the module is the part before the first underscore.
+        name: of the result.
         config: the frozen dataclass that the benchmark ran with.
         measures: plain keys to numbers.
         tables: of the Markdown file, printed as well.
         folder: where the files go.
+        module: the benchmark's, for the command that repeats it; by default `name`.
         notes: how it was measured, for the Markdown file.
         recorded: what the file holds in place of `measures`, where that is more (curves).
         files: others that the benchmark has written, to be named.
@@ -101,7 +103,7 @@ def write(
         The path of the JSON file.
     """
     provenance = {
-        "command": command(name.partition("_")[0], config),
+        "command": command(module or name, config),
         "commit": commit(),
         "machine": machine(),
         "config": {key: _portable(value) for key, value in asdict(config).items()},

@@ -14,7 +14,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.command_line import run
@@ -23,6 +22,7 @@ from benchmarks.recomputation import step_by_recomputation
 from benchmarks.report import Table, Target, number
 from benchmarks.timing import alternate, median_seconds
 from world_model.model import WorldModel
+from world_model.progress import progress_bar
 
 DIFFERENCE = 1e-4
 """Largest difference of latents (unit variance, float32) between streaming and recomputation that is rounding."""
@@ -71,7 +71,7 @@ def main(config: SpeedConfig) -> dict[str, Any]:
     if config.quick:
         config = replace(config, steps=min(config.steps, 10), rounds=min(config.rounds, 3), results=report.QUICK_FOLDER)
     measures: dict[str, Any] = {}
-    for part in tqdm((measure_env, measure_vector_env, measure_streaming, measure_parts), unit="part", disable=None):
+    for part in progress_bar((measure_env, measure_vector_env, measure_streaming, measure_parts), "measuring", "part"):
         measures |= part(config)
     tables = [report.target_table(measures, TARGETS), _parts_table(measures), _streaming_table(measures, config)]
     notes = "Medians over rounds; streaming and recomputation took turns in one process (min to max in brackets)."

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks.command_line import run
 from benchmarks.loading import load_model
 from benchmarks.metrics import estimate, psnr
 from benchmarks.protocols.clips import choose_films
+from benchmarks.protocols.recordings import open_recordings
 from benchmarks.protocols.report import write_report
 from benchmarks.protocols.table import PROTOCOLS, Protocol
 from benchmarks.report import QUICK_FOLDER, RESULTS_FOLDER
@@ -29,9 +29,8 @@ from benchmarks.scoring import View
 from benchmarks.temporal_norms_report import frame_table, notes, side_table
 from benchmarks.temporal_sides import EXACT, SIDES, Dream, SideName, dream, make_sides
 from world_model.data.evaluation_clips import read_clip
-from world_model.data.opening import DatasetConfig, detect_format, open_dataset
-from world_model.data.recorded import RecordedDataset
-from world_model.model import WorldModel
+from world_model.data.opening import detect_format
+from world_model.progress import progress_bar
 
 Curve = NDArray[np.float64]
 _PROTOCOL_OF = {"rt1": "rt1_ar", "csgo": "csgo", "recon": "recon_rollout"}
@@ -81,11 +80,11 @@ def main(config: TemporalNormsConfig) -> dict[str, Any]:
     model.set_window(protocol.window)
     sampling = model.with_sampling(num_sampling_steps=config.num_sampling_steps, guidance_scale=config.guidance_scale)
     sides = make_sides(model, config.sides, sampling)
-    dataset = _open(config, format, protocol, model)
+    dataset = open_recordings(config.dataset, protocol, model.config, config.checkpoint)
     tasks = choose_films(protocol, dataset, None if config.split == "all" else config.split, config.num_clips)
     view, k = protocol.view(model.config.frame_size), protocol.context_frames
     clips: list[dict[str, Curve]] = []
-    for task in tqdm(tasks, desc="clips", unit="clip", disable=None):
+    for task in progress_bar(tasks, "imagining", "clip"):
         clip = read_clip(dataset, task.place, protocol.length)
         frames, actions = clip["frames"].numpy(), clip["actions"].float()
         seed = 1000 * (config.seed * 1_000_003 + task.clip)
@@ -169,18 +168,6 @@ def _protocol(config: TemporalNormsConfig, format: str) -> Protocol:
     protocol = PROTOCOLS[config.protocol or _PROTOCOL_OF.get(format, "rt1_ar")]
     horizon = protocol.horizon if config.horizon is None else min(config.horizon, protocol.horizon)
     return replace(protocol, horizon=horizon)
-
-
-def _open(config: TemporalNormsConfig, format: str, protocol: Protocol, model: WorldModel) -> RecordedDataset:
-    """The recordings, with frames as the model was trained on where they are its own."""
-    own = format == protocol.dataset and model.config.frame_size == protocol.frame_size
-    dataset = open_dataset(DatasetConfig(config.dataset, frame_size="published" if own else model.config.frame_size))
-    if dataset.action_spec.size != model.config.actions.size:
-        raise ValueError(
-            f"dataset: its actions have {dataset.action_spec.size} numbers, the model takes "
-            f"{model.config.actions.size}; {config.dataset} and {config.checkpoint} do not belong together"
-        )
-    return dataset
 
 
 def _compare(

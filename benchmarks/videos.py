@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks.command_line import run
 from benchmarks.film_files import FilmPair, find_pairs, read_pair
 from benchmarks.perceptual.backbones import Net
@@ -21,6 +19,7 @@ from benchmarks.protocols.table import PROTOCOLS
 from benchmarks.report import QUICK_FOLDER, RESULTS_FOLDER, Table, number
 from benchmarks.scoring import PIXEL_METRICS, Scorer, Scores, View
 from benchmarks.summary import Uncertainty, summarise
+from world_model.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def main(config: VideosConfig) -> dict[str, Any]:
     metrics = PIXEL_METRICS if config.quick else config.metrics
     net = config.lpips_net or (PROTOCOLS[config.protocol].lpips_net if config.protocol else "vgg")
     scorer = Scorer(metrics, net, weights_folder(config.metric_weights), config.device)
-    films = [_score(scorer, pair, config) for pair in tqdm(pairs[: 2 if config.quick else None], disable=None)]
+    chosen = pairs[:2] if config.quick else pairs
+    films = [_score(scorer, pair, config) for pair in progress_bar(chosen, "scoring", "film")]
     for pair, film in zip(pairs, films, strict=False):
         if len(film.frames) != len(films[0].frames):
             raise ValueError(

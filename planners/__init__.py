@@ -13,7 +13,7 @@ from planners.objective import Objective, Outcome, WeightedSum
 from planners.penalties import ActionChange, ActionSize, Constraint
 from planners.plan import IterationStats, Plan, WarmStart
 from planners.planner import Planner
-from planners.reward import EnvReward, Reward
+from planners.reward import EnvReward, PredictedReward, Reward
 from planners.search import PlannerConfig
 from planners.shooting import RandomShooting, ShootingConfig
 from planners.stable_worldmodel import StableWorldModelCost
@@ -46,6 +46,7 @@ __all__ = [
     "Planner",
     "PlannerConfig",
     "RandomShooting",
+    "PredictedReward",
     "Reward",
     "ShootingConfig",
     "StableWorldModelCost",

@@ -11,7 +11,8 @@ from planners.checks import above, at_least, between, one_of
 from planners.gaussian import Gaussian
 from planners.population import PopulationConfig, PopulationPlanner, Scored
 from planners.search import PlannerConfig, Search, Start
-from planners.search_space import BoxSpace, SearchSpace
+from planners.search_space import SearchSpace
+from planners.waypoints import box_space
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class EliteGaussianPlanner(PopulationPlanner[E, Gaussian]):
     """Fits a normal distribution to the elites."""
 
     def _space(self) -> SearchSpace:
-        return BoxSpace(self.model.config.actions, self.config.action_low, self.config.action_high)
+        config = self.config
+        return box_space(self.model.config, config.within_block, config.action_low, config.action_high)
 
     def _initial(self, search: Search) -> Gaussian:
         return Gaussian.around_start(search, self.config.start, self.config.initial_std)

@@ -14,7 +14,8 @@ from planners.planner import Planner
 from planners.population import Scored
 from planners.randomness import colored_noise
 from planners.search import PlannerConfig, Search, Start
-from planners.search_space import BoxSpace, SearchSpace
+from planners.search_space import SearchSpace
+from planners.waypoints import box_space
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class GradientPlanner(Planner[GradientConfig]):
     default: ClassVar[type[PlannerConfig]] = GradientConfig
 
     def _space(self) -> SearchSpace:
-        return BoxSpace(self.model.config.actions, self.config.action_low, self.config.action_high)
+        config = self.config
+        return box_space(self.model.config, config.within_block, config.action_low, config.action_high)
 
     def _search(self, search: Search) -> Plan:
         if torch.is_inference_mode_enabled() or search.imagination.state.latent.is_inference():

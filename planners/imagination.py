@@ -62,12 +62,18 @@ class Imagination:
         b, n, h = actions.shape[:3]
         steps = rearrange(actions, "b n h a -> (b n) h a").to(self.state.latent.device)
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds for _ in range(n)]
-        _, latents = self.model.rollout(self.state.repeat(n), steps, generators, self.sampling)
+        state, latents, memories = self.state.repeat(n), [], []
+        for action in steps.unbind(1):
+            state, latent = self.model.step(state, action, generators, self.sampling)
+            latents.append(rearrange(latent, "(b n) c y x -> b n c y x", b=b))
+            if state.memory is not None:
+                memories.append(rearrange(state.memory, "(b n) d -> b n d", b=b))
         self.imagined_steps += b * n * h
         steps = rearrange(steps, "(b n) h a -> b n h a", b=b)
         known = self.state.action_mask.bool()[:, None, None]
         before = torch.where(known, self.state.action[:, None].to(steps), steps[:, :, 0])
-        return Outcome(rearrange(latents, "(b n) h c y x -> b n h c y x", b=b), steps, before, self.model)
+        remembered = torch.stack(memories, dim=2) if memories else None
+        return Outcome(torch.stack(latents, dim=2), steps, before, self.model, memories=remembered)
 
     def chunks(self, actions: Tensor, with_gradients: bool = False) -> Iterator[slice]:
         """Candidates to imagine together, of every environment at least one."""

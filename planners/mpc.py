@@ -19,7 +19,7 @@ from planners.randomness import check_generators
 from planners.real import Environments, Options, RealEnvs, open_envs
 from v2w_env.frames import to_model
 from v2w_env.resets import Start
-from world_model.types import Generators
+from world_model.types import Generators, WorldState
 
 Until = Callable[[MPCStep], Sequence[bool] | np.ndarray]
 
@@ -122,7 +122,8 @@ class MPC:
 
     def _open(self, envs: Environments) -> RealEnvs:
         config = self.planner.model.config
-        return open_envs(envs, config.actions, config.frame_size, self.config.frame_skip or config.frame_skip)
+        skip = self.config.frame_skip or config.frame_skip
+        return open_envs(envs, config.actions, config.frame_size, skip, config.action_block)
 
     def _steps(
         self,
@@ -174,8 +175,12 @@ class MPC:
         planner, chosen = self.planner, generator
         if not isinstance(generator, torch.Generator):
             chosen = [generator[row] for row in rows]
-        state = history.state(planner.model, rows, chosen, planner.sampling)
+        state = self._state(history, rows, chosen)
         return planner.with_objective(planner.objective.select(rows)).plan(state, chosen, warm)
+
+    def _state(self, history: History, rows: list[int], generator: Generators) -> WorldState:
+        """Where plans for the environments ``rows`` start."""
+        return history.state(self.planner.model, rows, generator, self.planner.sampling)
 
     def _real_costs(
         self, rows: list[int], frames: np.ndarray, actions: np.ndarray, before: list[np.ndarray | None]

@@ -12,7 +12,8 @@ from planners.checks import above, at_least, one_of
 from planners.gaussian import Gaussian
 from planners.population import PopulationConfig, PopulationPlanner, Returns, Scored
 from planners.search import PlannerConfig, Search, Start
-from planners.search_space import BoxSpace, SearchSpace
+from planners.search_space import SearchSpace
+from planners.waypoints import box_space
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class MPPI(PopulationPlanner[MPPIConfig, Gaussian]):
     default: ClassVar[type[PlannerConfig]] = MPPIConfig
 
     def _space(self) -> SearchSpace:
-        return BoxSpace(self.model.config.actions, self.config.action_low, self.config.action_high)
+        config = self.config
+        return box_space(self.model.config, config.within_block, config.action_low, config.action_high)
 
     def _initial(self, search: Search) -> Gaussian:
         return Gaussian.around_start(search, self.config.start, self.config.std)

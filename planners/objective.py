@@ -14,7 +14,7 @@ from torch import Tensor
 
 from world_model.model import WorldModel
 
-Over: TypeAlias = Literal["last", "all", "discounted"]
+Over: TypeAlias = Literal["last", "all", "discounted", "best"]
 
 FRAMES_AT_ONCE = 64  # decoded together; more would need memory and save no time
 
@@ -29,6 +29,8 @@ class Outcome:
         before: ``[b n a]``, the action before the first of these; where nobody knows it, the first itself.
         model: that imagined them.
         seen: ``[b n h 3 height width]`` in [-1, 1], where the frames are real ones and need no decoding.
+        memories: ``[b n h d]``, what the model's reward head remembers after each step; ``None`` where it has none, or
+            nobody has kept them.
     """
 
     latents: Tensor
@@ -36,6 +38,7 @@ class Outcome:
     before: Tensor
     model: WorldModel
     seen: Tensor | None = None
+    memories: Tensor | None = None
 
     @cached_property
     def frames(self) -> Tensor:
@@ -52,11 +55,10 @@ class Outcome:
         index = list(steps)
         if index == list(range(self.actions.shape[2])):
             return self
-        seen = None if self.seen is None else self.seen[:, :, index]
+        seen, memories = (None if kept is None else kept[:, :, index] for kept in (self.seen, self.memories))
         before = self.actions[:, :, index[0] - 1] if index[0] else self.before
-        return replace(
-            self, latents=self.latents[:, :, index], actions=self.actions[:, :, index], before=before, seen=seen
-        )
+        latents, actions = self.latents[:, :, index], self.actions[:, :, index]
+        return replace(self, latents=latents, actions=actions, before=before, seen=seen, memories=memories)
 
 
 class Objective(ABC):
@@ -64,8 +66,9 @@ class Objective(ABC):
     ``GoalImage(model, goal) + 0.1 * ActionChange(model)``.
 
     Args:
-        over: ``"last"`` judges the last step alone, ``"all"`` takes the mean over all steps, ``"discounted"`` a mean in
-            which step ``t`` weighs ``discount ** t``.
+        over: ``"last"`` judges the last step alone, ``"best"`` the one that costs least (to get there at some time),
+            ``"all"`` takes the mean over all steps, ``"discounted"`` a mean in which step ``t`` weighs
+            ``discount ** t``.
         discount: above 0, at most 1.
     """
 
@@ -81,7 +84,7 @@ class Objective(ABC):
         """The cost ``[b n h]`` of every step of ``outcome``, before :meth:`weights`."""
 
     def weights(self, horizon: int) -> list[float]:
-        """How much each step counts; they add up to 1."""
+        """How much each step counts; they add up to 1. Of ``"best"`` all count until it is known which is."""
         if self.over == "last":
             return [0.0] * (horizon - 1) + [1.0]
         raw = [self.discount**t if self.over == "discounted" else 1.0 for t in range(horizon)]
@@ -98,6 +101,8 @@ class Objective(ABC):
         part = outcome.at(counting)
         costs = self.per_step(part)
         check_costs(self, costs, part)
+        if self.over == "best":
+            return costs.amin(-1)
         return (costs * costs.new_tensor([weights[step] for step in counting])).sum(-1)
 
     def select(self, rows: Sequence[int]) -> Objective:

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from v2w_env.action_blocks import ActionBlocks
 from v2w_env.collect.frames import FrameSource, image_key, resize
 from v2w_env.spaces import space_from_spec
 from world_model.types import ActionSpec
@@ -51,13 +52,20 @@ class RealEnvs(Protocol):
         ...
 
 
-def open_envs(envs: Environments, spec: ActionSpec, frame_size: tuple[int, int], frame_skip: int = 1) -> RealEnvs:
+def open_envs(
+    envs: Environments,
+    spec: ActionSpec,
+    frame_size: tuple[int, int],
+    frame_skip: int = 1,
+    action_block: int = 1,
+) -> RealEnvs:
     """The right face for one environment, a list of them, or a vector environment.
 
     Args:
         spec: of the world model's actions.
         frame_size: of its frames; those of the environments are resized to it.
         frame_skip: environment steps per action.
+        action_block: of the world model; environments that take single actions are given blocks one by one.
 
     Raises:
         ValueError: no environment, another action space, or nothing to see.
@@ -68,9 +76,20 @@ def open_envs(envs: Environments, spec: ActionSpec, frame_size: tuple[int, int],
     singles = [envs] if isinstance(envs, gym.Env) else list(envs)
     if not singles or not all(isinstance(env, gym.Env) for env in singles):
         raise ValueError(f"envs: expected an environment, some in a list, or a vector environment, got {envs!r}")
-    for env in singles:
-        check_actions(env.action_space, spec)
+    singles = [in_blocks(env, spec, action_block) for env in singles]
     return _List(singles, frame_size, frame_skip)
+
+
+def in_blocks(env: gym.Env, spec: ActionSpec, length: int) -> gym.Env:
+    """``env``, taking blocks of actions where ``spec`` has them and it does not yet.
+
+    Raises:
+        ValueError: another action space.
+    """
+    if length > 1 and env.action_space.shape != spec.shape:
+        env = ActionBlocks(env, length)
+    check_actions(env.action_space, spec)
+    return env
 
 
 class _List:

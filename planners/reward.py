@@ -1,8 +1,9 @@
-"""Rewards as costs: any callable, or the reward model of an environment."""
+"""Rewards as costs: what the world model's own head predicts, any callable, or the reward model of an environment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,12 +15,33 @@ from v2w_env.frames import to_pixels
 from v2w_env.rewards import RewardModel, Transition
 
 
+class PredictedReward(Objective):
+    """Minus the reward that the world model's own head expects: each step's counts as far as the episode is likely to
+    last until then. Differentiable.
+
+    Args:
+        over: ``"all"`` or ``"discounted"``.
+        discount: of ``over="discounted"``.
+    """
+
+    def __init__(self, over: Over = "all", discount: float = 0.95) -> None:
+        super().__init__(over, discount)
+        if over not in ("all", "discounted"):
+            raise ValueError(f"over: expected all or discounted, since episodes may end on the way, got {over!r}")
+
+    def per_step(self, outcome: Outcome) -> Tensor:
+        rewards, ends = _predictions(outcome)
+        lasts = (1 - ends).cumprod(-1)
+        alive = torch.cat([torch.ones_like(lasts[..., :1]), lasts[..., :-1]], dim=-1)
+        return -rewards * alive
+
+
 class Reward(Objective):
     """Minus what a callable says.
 
     Args:
         function: ``outcome -> rewards [b n h]``; it may look at ``outcome.latents``, ``outcome.actions`` and
-            ``outcome.frames`` (only then are frames decoded). A learned head: ``Reward(lambda o: head(o.latents))``.
+            ``outcome.frames`` (only then are frames decoded).
         over: which steps count, see :class:`~planners.objective.Objective`.
         discount: of ``over="discounted"``.
     """
@@ -58,11 +80,35 @@ class EnvReward(Objective):
         native = outcome.model.config.actions.to_native(outcome.actions.flatten(0, 1))
         latents = outcome.latents.flatten(0, 1)
         frames = to_pixels(outcome.frames.detach()) if self.reward.needs_frames else None
+        predicted = None
+        if self.reward.needs_head:
+            predicted = [rearrange(values.detach(), "b n h -> h (b n)") for values in _predictions(outcome)]
         ended, costs = np.zeros(b * n, np.bool_), np.zeros((b * n, h))
         for step in range(h):
             shown = None if frames is None else rearrange(frames[:, :, step], "b n y x c -> (b n) y x c")
             elapsed = np.full(b * n, step + 1, np.int64)
-            result = self.reward.evaluate(Transition(latents[:, step], native[:, step], elapsed, shown))
+            seen = Transition(latents[:, step], native[:, step], elapsed, shown)
+            if predicted is not None:
+                seen = replace(seen, predicted_rewards=predicted[0][step], termination_probabilities=predicted[1][step])
+            result = self.reward.evaluate(seen)
             costs[:, step] = np.where(ended, self.after_the_end, -result.rewards)
             ended |= result.terminated
         return torch.from_numpy(costs).float().view(b, n, h).to(latents.device)
+
+
+def _predictions(outcome: Outcome) -> tuple[Tensor, Tensor]:
+    """Rewards and termination probabilities ``[b n h]`` by the model's head; frames without a past are judged alone.
+
+    Raises:
+        ValueError: if the model has no head.
+    """
+    head, memories = outcome.model.reward_head, outcome.memories
+    if head is None:
+        raise ValueError(
+            f"objective: the world model {outcome.model.config.name!r} has no reward head to ask; train one with "
+            "`v2w train train=reward`, or choose another objective"
+        )
+    if memories is None:
+        b, n, h = outcome.latents.shape[:3]
+        memories = rearrange(head.begin(outcome.latents.flatten(0, 2)), "(b n h) d -> b n h d", b=b, n=n, h=h)
+    return head.predict(memories)

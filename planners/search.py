@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from planners.checks import above, at_least
+from planners.checks import above, at_least, one_of
 from planners.imagination import Imagination
 from planners.objective import Objective, check_costs
 from planners.plan import Ending, IterationStats, Plan
 from planners.search_space import Bound, SearchSpace
+from planners.waypoints import WaypointSpace, WithinBlock
 from world_model.types import Generators
 
 Progress: TypeAlias = Callable[[IterationStats], None]
@@ -33,6 +34,8 @@ class PlannerConfig:
         memory_gib: GiB that candidates may take at a time; they are imagined in as many parts as that needs.
         action_low: lowest action to consider, one number or one per column; ``None`` for the space's own bound.
         action_high: highest action to consider.
+        within_block: for world models whose actions are blocks of continuous ones (``action_block``): ``"glide"`` and
+            ``"hold"`` choose the last action of each block and glide to it or hold it, ``"free"`` chooses all of them.
         max_change: how far a continuous action may lie from the one before, in halves of its range; the first one from
             the action taken last, where that is known. Searches otherwise find jumps that no recording shows, and what
             a world model makes of them.
@@ -44,9 +47,11 @@ class PlannerConfig:
     memory_gib: float = 2.0
     action_low: Bound = None
     action_high: Bound = None
+    within_block: WithinBlock = "glide"
     max_change: float | None = None
 
     def __post_init__(self) -> None:
+        one_of("within_block", self.within_block, get_args(WithinBlock))
         at_least("horizon", self.horizon, 1)
         at_least("action_repeat", self.action_repeat, 1)
         above("memory_gib", self.memory_gib, 0)
@@ -102,12 +107,18 @@ class Search:
         """Points ``[b n k a]`` as actions ``[b n h a]``."""
         if self.config.max_change is not None:
             points = self._gradual(points, self.config.max_change)
-        actions = self.space.to_actions(points).repeat_interleave(self.config.action_repeat, dim=2)
-        return actions[:, :, : self.config.horizon]
+        points = points.repeat_interleave(self.config.action_repeat, dim=2)[:, :, : self.config.horizon]
+        if isinstance(self.space, WaypointSpace):
+            return self.space.paths(points, self._before(points))
+        return self.space.to_actions(points)
+
+    def _before(self, points: Tensor) -> Tensor:
+        """``[b n a]``, the action taken last; where nobody knows it, the first of ``points [b n k a]``."""
+        return torch.where(self.held_known[:, :, 0], self.held[:, :, 0], points[:, :, 0])
 
     def _gradual(self, points: Tensor, most: float) -> Tensor:
         """Each choice moved to where it is at most ``most`` from the one before."""
-        before = torch.where(self.held_known[:, :, 0], self.held[:, :, 0], points[:, :, 0])
+        before = self._before(points)
         found = []
         for point in points.clamp(-1, 1).unbind(2):
             before = torch.minimum(torch.maximum(point, before - most), before + most)

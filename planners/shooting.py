@@ -10,7 +10,8 @@ from torch import Tensor
 from planners.population import PopulationConfig, PopulationPlanner, Scored
 from planners.randomness import chance
 from planners.search import PlannerConfig, Search, refuse_bounds
-from planners.search_space import BoxSpace, CategorySpace, SearchSpace
+from planners.search_space import CategorySpace, SearchSpace
+from planners.waypoints import box_space
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class RandomShooting(PopulationPlanner[ShootingConfig, None]):
     default: ClassVar[type[PlannerConfig]] = ShootingConfig
 
     def _space(self) -> SearchSpace:
+        config = self.config
         if self.model.config.actions.kind == "box":
-            return BoxSpace(self.model.config.actions, self.config.action_low, self.config.action_high)
+            return box_space(self.model.config, config.within_block, config.action_low, config.action_high)
         refuse_bounds(self.config)
         return CategorySpace(self.model.config.actions)
 

@@ -9,9 +9,9 @@ from typing import Any
 from benchmarks.loading import load_model
 from benchmarks.perceptual.weights import weights_folder
 from benchmarks.protocols.clips import FilmTask, choose_films
-from benchmarks.protocols.images import open_pictures
 from benchmarks.protocols.imagine import Manner
 from benchmarks.protocols.outcome import report_run
+from benchmarks.protocols.recordings import open_recordings
 from benchmarks.protocols.run import Run, run_films
 from benchmarks.protocols.run_folder import RunFolder
 from benchmarks.protocols.settings import ProtocolConfig, settled
@@ -19,12 +19,8 @@ from benchmarks.protocols.sharding import Shard, local_device, this_shard, wait_
 from benchmarks.protocols.table import PROTOCOLS, Protocol
 from benchmarks.scoring import Scorer, check_metrics
 from benchmarks.summary import Uncertainty
-from world_model.data.csgo import PUBLISHED as GAME_LETTERBOX
 from world_model.data.evaluation_clips import stored_starts
-from world_model.data.opening import DatasetConfig, detect_format, open_dataset
-from world_model.data.recorded import RecordedDataset
-from world_model.data.transforms import Letterbox
-from world_model.model import WorldModel
+from world_model.data.opening import detect_format
 
 _LOOKS = {
     "rt1": "train_eps_*.npz",
@@ -55,7 +51,7 @@ def evaluate(name: str, config: ProtocolConfig) -> dict[str, Any]:
     device = local_device(config.device)
     model = load_model(config.checkpoint, device, config.dtype)
     model.set_window(config.window or protocol.window)
-    dataset = _open(config, protocol, model)
+    dataset = open_recordings(config.dataset, protocol, model.config, config.checkpoint, config.validation_list)
     part = None if config.split == "all" else config.split
     starts = stored_starts(config.starts) if config.starts else None
     tasks = choose_films(protocol, dataset, part, config.num_clips, starts)
@@ -89,26 +85,6 @@ def _check_dataset(path: str, protocol: Protocol) -> None:
         )
     if protocol.dataset != "images":
         detect_format(Path(path))
-
-
-def _open(config: ProtocolConfig, protocol: Protocol, model: WorldModel) -> RecordedDataset:
-    """The recordings, with frames of the model's size."""
-    height, width = model.config.frame_size
-    published = (height, width) == protocol.frame_size
-    if protocol.dataset == "images":
-        letterbox = GAME_LETTERBOX if published else Letterbox(height, width)
-        dataset = open_pictures(config.dataset, protocol.context_frames, letterbox)
-    else:
-        size: Any = (height, width)
-        if published and detect_format(Path(config.dataset)) == protocol.dataset:
-            size = "published"
-        dataset = open_dataset(DatasetConfig(config.dataset, frame_size=size, validation_list=config.validation_list))
-    if dataset.action_spec.size != model.config.actions.size:
-        raise ValueError(
-            f"dataset: its actions have {dataset.action_spec.size} numbers, the model takes "
-            f"{model.config.actions.size}; {config.dataset} and {config.checkpoint} do not belong together"
-        )
-    return dataset
 
 
 def _identity(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v2w_env.frames import to_model, to_pixels
-from world_model.model import SamplingConfig
+from world_model.config import SamplingConfig
 
 _DECODED_AT_ONCE = 4  # frames; at 320x512 each takes the autoencoder about a gigabyte
 

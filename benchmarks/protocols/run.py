@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.film_files import read_film, write_film
 from benchmarks.protocols.actions import directions, held_keys, random_keys
@@ -22,6 +21,7 @@ from benchmarks.protocols.table import Protocol
 from benchmarks.scoring import Scorer, Scores, View
 from world_model.data.evaluation_clips import read_clip
 from world_model.data.recorded import RecordedDataset
+from world_model.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def run_films(run: Run, tasks: Sequence[FilmTask], batch_size: int = 1, progress
     A film is finished as soon as its batch is, so an interrupted run loses one batch at most.
     """
     waiting = [task for task in tasks if not run.folder.is_finished(task.name)]
-    with tqdm(total=len(waiting), desc=run.protocol.name, unit="film", disable=None if progress else True) as bar:
+    with progress_bar(waiting, run.protocol.name, "film", show=progress) as bar:
         for first in range(0, len(waiting), batch_size):
             batch = waiting[first : first + batch_size]
             _run_batch(run, batch)

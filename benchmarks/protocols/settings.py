@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.perceptual.i3d import MIN_FRAMES
 from benchmarks.protocols.table import Protocol
 from benchmarks.report import QUICK_FOLDER
 from benchmarks.scoring import PIXEL_METRICS
+
+QUICK_FRAMES = 3
+"""Imagined frames of each film of a quick run, which is to take less than a minute on two cores."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class ProtocolConfig:
         seed: of the noise, of drawn actions and of the bootstrap.
         batch_size: films at once.
         patience_minutes: how long the first process waits for films of the others.
+        quick: at most 2 clips, 2 denoising steps and short films, and no measures that need weights. On processors a
+            model of the published size takes minutes even so: one pass of its network takes seconds.
     """
 
     checkpoint: str = ""
@@ -81,11 +87,29 @@ def settled(protocol: Protocol, config: ProtocolConfig) -> tuple[Protocol, Proto
     if config.actions is not None:
         protocol = replace(protocol, actions=config.actions)
     if config.quick:
+        metrics = config.metrics or PIXEL_METRICS
+        protocol = _shortened(protocol, MIN_FRAMES if "fvd" in metrics else QUICK_FRAMES)
         config = replace(
             config,
             out=str(Path(QUICK_FOLDER) / protocol.name),
-            num_clips=min(config.num_clips or 2, 2),
+            num_clips=min(config.num_clips or 2, 2, protocol.clips),
             num_sampling_steps=min(config.num_sampling_steps or 2, 2),
-            metrics=config.metrics or PIXEL_METRICS,
+            metrics=metrics,
         )
     return protocol, config
+
+
+def _shortened(protocol: Protocol, horizon: int) -> Protocol:
+    """At most so many imagined frames; of the compared ones those that are left, or the last."""
+    horizon = min(horizon, protocol.horizon)
+    length = protocol.context_frames + horizon
+
+    def left(frames: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(frame for frame in frames if frame < length) or (length - 1,)
+
+    return replace(
+        protocol,
+        horizon=horizon,
+        scored=left(protocol.scored) if protocol.scored else (),
+        film=None if protocol.film is None else left(protocol.film),
+    )

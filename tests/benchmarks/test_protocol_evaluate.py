@@ -18,8 +18,9 @@ from benchmarks.csgo_ood import OutOfDistributionConfig
 from benchmarks.csgo_ood import main as csgo_ood
 from benchmarks.film_files import find_pairs, read_film
 from benchmarks.loading import load_model
+from benchmarks.perceptual.i3d import MIN_FRAMES
 from benchmarks.perceptual.weights import FILES
-from benchmarks.protocols.settings import ProtocolConfig
+from benchmarks.protocols.settings import ProtocolConfig, settled
 from benchmarks.protocols.table import PROTOCOLS
 from benchmarks.rt1_action_control import ActionControlConfig
 from benchmarks.rt1_action_control import main as rt1_action_control
@@ -201,3 +202,21 @@ def test_quick_runs_stay_apart(
     monkeypatch.chdir(tmp_path)
     assert rt1_ar(config_of(RT1Config, rt1_model, rt1_data, tmp_path / "out", quick=True))["clips"] == 2
     assert (tmp_path / "runs" / "benchmarks" / "rt1_ar" / "rt1_ar.md").exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_quick_runs_are_short(name: str) -> None:
+    whole = PROTOCOLS[name]
+    protocol, config = settled(whole, ProtocolConfig("model", "data", "out", quick=True))
+    assert protocol.horizon == 3 and config.num_clips == min(2, whole.clips) and config.num_sampling_steps == 2
+    assert bool(protocol.scored) == bool(whole.scored) and (protocol.film is None) == (whole.film is None)
+    assert max((*protocol.scored, *(protocol.film or ())), default=0) < protocol.length
+    protocol, _ = settled(whole, ProtocolConfig("model", "data", "out", metrics=("fvd",), quick=True))
+    assert protocol.film is None or len(protocol.film) >= MIN_FRAMES
+
+
+def test_a_quick_run_of_the_one_start_in_six_directions(
+    rt1_model: str, rt1_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert rt1_action_control(config_of(ActionControlConfig, rt1_model, rt1_data, tmp_path, quick=True))["clips"] == 6

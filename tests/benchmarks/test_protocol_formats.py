@@ -14,6 +14,7 @@ from benchmarks.film_files import find_pairs, read_film
 from benchmarks.protocols.table import PROTOCOLS
 from tests.data.writers import WRITERS
 from world_model.checkpoints.load import load
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published_shapes import published_shapes
 from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.synthetic import TINY, write_synthetic
@@ -27,7 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
     for dataset in ("rt1", "csgo", "recon"):
         path = write_synthetic(folder / f"{dataset}.safetensors", published_shapes(TINY[dataset]), "safetensors")
-        load(path, layout=PublishedLayout(frame_size=(32, 64))).save_pretrained(folder / dataset)
+        load(path, PublishedOptions(layout=PublishedLayout(frame_size=(32, 64)))).save_pretrained(folder / dataset)
     return {dataset: str(folder / dataset) for dataset in ("rt1", "csgo", "recon")}
 
 

@@ -15,6 +15,7 @@ from benchmarks.loading import load_model
 from benchmarks.temporal_norms import TemporalNormsConfig, main, summarise
 from benchmarks.temporal_sides import SIDES, dream, make_sides
 from world_model.checkpoints.load import load
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.published_shapes import published_shapes
 from world_model.checkpoints.sizes import PublishedLayout
 from world_model.checkpoints.synthetic import TINY, write_synthetic
@@ -26,7 +27,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The published layout in small widths, with frames of 32x64."""
     folder = tmp_path_factory.mktemp("published")
     path = write_synthetic(folder / "rt1.safetensors", published_shapes(TINY["rt1"]), "safetensors")
-    model = load(path, layout=PublishedLayout(frame_size=(32, 64)))
+    model = load(path, PublishedOptions(layout=PublishedLayout(frame_size=(32, 64))))
     return str(model.save_pretrained(folder / "bundle"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -135,19 +134,9 @@ PUBLISHED = {  # PSNR and SSIM of the published model's own films, computed by o
 }
 
 
-@pytest.fixture
-def published_rollouts() -> Path:
-    folder = (
-        Path(os.environ.get("V2W_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data") / "published_rollouts"
-    )
-    if not folder.is_dir():
-        pytest.skip(f"no published films at {folder}; set V2W_DATA_DIR")
-    return folder
-
-
 @pytest.mark.slow
-def test_published_films_score_as_listed(published_rollouts: Path, tmp_path: Path) -> None:
-    main(VideosConfig(folder=str(published_rollouts), results=str(tmp_path)))
+def test_published_films_score_as_listed(real_data: Path, tmp_path: Path) -> None:
+    main(VideosConfig(folder=str(real_data / "published_rollouts"), results=str(tmp_path)))
     films = json.loads((tmp_path / "videos.json").read_text())["films"]
     assert films.keys() == PUBLISHED.keys()
     for name, (listed_psnr, listed_ssim) in PUBLISHED.items():

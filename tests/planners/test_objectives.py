@@ -199,7 +199,7 @@ def test_an_environments_reward_counts_until_the_episode_ends(model: WorldModel)
         (lambda m, g: GoalImage(m, g, blur=()), "blur: expected numbers from 0 to 1, at least one, got"),
         (lambda m, g: GoalImage(m, g, blur=(2.0,)), "blur: expected numbers from 0 to 1"),
         (lambda m, g: GoalImage(m, g, lambda f: f, blur=(0.1,)), "blur: only latents and pixels can be blurred"),
-        (lambda m, g: GoalImage(m, g, over="first"), "over: expected one of last, all, discounted, got 'first'"),
+        (lambda m, g: GoalImage(m, g, over="first"), "over: expected one of last, all, discounted, best, got 'first'"),
         (lambda m, g: GoalImage(m, g, over="discounted", discount=0), "discount: expected a number above 0"),
         (lambda m, g: WeightedSum([]), "WeightedSum: expected at least one"),
         (lambda m, g: Reward(3), "function: expected a callable outcome -> rewards, got int"),

@@ -1,0 +1,121 @@
+"""Does planning in the dream reach goals in the real PushT?
+
+    python -m benchmarks.planning [checkpoint=FOLDER dataset=FOLDER num_tasks=100 seeds=3 rows=[...] ...]
+
+The protocol is fixed in `benchmarks/planning_tasks.py`, its list of tasks in `benchmarks/tasks`. Rows are controllers:
+those that do not plan, the planners on the world model, and each of these on the true simulator (`oracle_...`).
+Settings are chosen on `split=validation`; the test tasks are for final numbers. What each row did in each task is kept
+in `runs/planning`, so that a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks import report
+from benchmarks.command_line import run
+from benchmarks.loading import load_model
+from benchmarks.planning_log import Attempt, AttemptLog
+from benchmarks.planning_report import summary, write_planning
+from benchmarks.planning_rows import BLIND, Setup, attempt
+from benchmarks.planning_tasks import Split, load_tasks, recordings
+from planners import PLANNERS
+from planners.objective import Over
+from v2w_env.config import check_names
+from world_model.data import open_dataset
+from world_model.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class PlanningConfig:
+    """Settings of the planning benchmark.
+
+    Attributes:
+        checkpoint: a folder, or the name of a model shipped with the package.
+        dataset: the recorded PushT that the tasks were drawn from.
+        split: of the tasks.
+        num_tasks: the first so many tasks of the split.
+        seeds: each task is tried with so many seeds of the planner.
+        rows: controllers: hold, random, replay, a planner's name, or `oracle_` and a planner's name.
+        settings: of each planner, as in `configs/planner`.
+        goal_space: what is compared with the goal frame, see `planners.GoalImage`.
+        goal_blur: how far both are blurred first.
+        over: which imagined frames should look like the goal.
+        action_change: weight of `planners.ActionChange`.
+        replan_every: world model steps taken of each plan.
+        run_on: keep going after success until the budget is spent, for the measure `final`.
+        tasks_at_once: tasks planned for in one batch; changes the speed, not the result.
+        work: where attempts are kept.
+    """
+
+    checkpoint: str = "pusht_blocks"
+    dataset: str = "runs/data/pusht"
+    split: Split = "test"
+    num_tasks: int = 100
+    seeds: int = 3
+    rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_icem", "icem")
+    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    goal_space: Literal["latent", "pixels"] = "pixels"
+    goal_blur: tuple[float, ...] = (0.0,)
+    over: Over = "best"
+    action_change: float = 0.0
+    replan_every: int = 5
+    context_frames: int = 3
+    run_on: bool = False
+    tasks_at_once: int = 4
+    dtype: Literal["float32", "bfloat16"] | None = None
+    work: str = "runs/planning"
+    results: str = report.RESULTS_FOLDER
+    quick: bool = False
+
+
+def main(config: PlanningConfig) -> dict[str, Any]:
+    """Try all tasks with all rows and write the report.
+
+    Returns:
+        The measures: flat; `icem_success`, `icem_success_ci`, `icem_block`, ...
+
+    Raises:
+        ValueError: unknown rows or settings, or a dataset that is not the one the tasks were drawn from.
+    """
+    given, config = config, _settled(config)
+    _check_rows(config)
+    model = load_model(config.checkpoint, dtype=config.dtype)
+    tasks = load_tasks(config.split, config.num_tasks)
+    setup = Setup(model, tasks, recordings(open_dataset(config.dataset), tasks), config)
+    found: dict[str, list[Attempt]] = {}
+    for row in config.rows:
+        log = AttemptLog(Path(config.work), setup.identity(row))
+        seeds = 1 if row in BLIND and row != "random" else config.seeds
+        missing = [(task, seed) for seed in range(seeds) for task in range(len(tasks)) if (task, seed) not in log]
+        with progress_bar(missing, row, "task", len(missing)) as bar:
+            for start in range(0, len(missing), config.tasks_at_once):
+                for one in attempt(setup, row, missing[start : start + config.tasks_at_once]):
+                    log.add(one)
+                    bar.update()
+        found[row] = log.attempts(len(tasks), seeds)
+    measures = summary(found)
+    write_planning(given, measures, config.results)
+    return measures
+
+
+def _check_rows(config: PlanningConfig) -> None:
+    known = [*BLIND, *PLANNERS, *(f"oracle_{name}" for name in PLANNERS)]
+    check_names("row", config.rows, known)
+    check_names("planner in settings", config.settings, list(PLANNERS))
+
+
+def _settled(config: PlanningConfig) -> PlanningConfig:
+    for name in ("num_tasks", "seeds", "replan_every", "context_frames", "tasks_at_once"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    if not config.quick:
+        return config
+    return replace(config, num_tasks=min(2, config.num_tasks), seeds=1, results=report.QUICK_FOLDER, split="validation")
+
+
+if __name__ == "__main__":
+    run("planning", PlanningConfig, main)
