@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ EXAMPLES = {
   v2w collect                                              the shipped PushT recipe into runs/data/pusht
   v2w collect num_episodes=20 path=runs/data/small         a smaller one
   v2w collect dataset=random env_id=CartPole-v1            any Gymnasium environment, random actions
+  v2w collect dataset=doom_take_cover                      Doom: Take Cover
   v2w collect dataset=my.yaml                              a recipe of your own, over the one its `base` names
   v2w collect dataset=rt1_rlds source=FOLDER path=runs/data/rt1    the Open X-Embodiment release of RT-1, converted
 """,
@@ -22,10 +24,24 @@ EXAMPLES = {
   v2w train train=autoencoder                              first: frames to latents and back
   v2w train train=world_model                              then: the world model, on these latents
   v2w train dataset=runs/data/small autoencoder=runs/small_ae folder=runs/small max_steps=500 name=small
+  v2w train train=reward world_model=runs/pusht/bundle     then, if wanted: rewards and ends of episodes
   v2w train train=published model=rt1 dataset=runs/data/rt1 init_from=dynamicrafter.ckpt folder=runs/rt1
                                                            the paper's recipe on four GPUs (model=rt1, csgo or recon)
   v2w train train=published --show-config                  its settings
   the same command again goes on with a run that was interrupted
+""",
+    "agent train": """
+  v2w agent train                                          PPO inside the shipped model of Doom, into runs/agent
+  v2w agent train algo=dqn env.kwargs.observation=latent folder=runs/dqn max_minutes=60
+  v2w agent train env=world env.kwargs.checkpoint=runs/mine/bundle horizon=300 folder=runs/mine/agent steps=2e6
+  v2w agent train guards.history_noise_level=50 learning_rate=1e-4 num_envs=64 evaluation.every=0
+  the same command again goes on with a run that was interrupted
+""",
+    "agent eval": """
+  v2w agent eval runs/agent/agent.zip                      100 episodes in the real simulator
+  v2w agent eval runs/agent/agent.zip where=dream episodes=20 film=runs/dream.mp4
+  v2w agent eval random out=runs/random.json
+  v2w agent eval random env=Vid2World-PushT-v0 horizon=100     env= takes any registered id
 """,
     "plan": """
   v2w plan                                                 iCEM on PushT: to where the recording policy gets in 25 steps
@@ -64,7 +80,9 @@ EXAMPLES = {
 }
 ABOUT = {
     "collect": "Record a simulator into a dataset, or convert a recorded one.",
-    "train": "Train an autoencoder or a world model on a recorded dataset.",
+    "train": "Train an autoencoder, a world model or its reward head on a recorded dataset.",
+    "agent train": "Train an agent in an imagined environment; the real one judges it.",
+    "agent eval": "Let an agent play in the real simulator or in the dream.",
     "plan": "Reach a goal in the real environment by planning in the imagined one, and film both.",
     "rollout": "Step an environment, imagined or real, and film it.",
     "eval": "Run a benchmark and write its report.",
@@ -73,12 +91,18 @@ ABOUT = {
     "info": "Say what a world model or an environment contains.",
 }
 
-POSITIONAL = {"info": "TARGET", "convert": "SOURCE", "download": "NAME"}  # the settings that bare arguments set
+# The settings that bare arguments set.
+POSITIONAL = {"info": "TARGET", "convert": "SOURCE", "download": "NAME", "agent eval": "AGENT"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
     parser = _parser()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if " ".join(arguments[:2]) in ABOUT:  # a command of two words
+        arguments[:2] = [" ".join(arguments[:2])]
+    elif known := [name for name in ABOUT if arguments and name.startswith(f"{arguments[0]} ")]:
+        parser.error(" or ".join(f"v2w {name}" for name in known))
     options, rest = parser.parse_known_args(arguments)  # argparse leaves what follows an option in the middle
     if unknown := [argument for argument in rest if argument.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -91,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from configs import load, to_yaml
 
-        config = load(options.command, overrides, options.config)
+        config = load(_stem(options.command), _spelled_out(overrides), options.config)
         if options.show_config:
             print(to_yaml(config), end="")
         else:
@@ -111,8 +135,22 @@ def _run(command: str, config: dict[str, Any]) -> None:
     """Hand the configuration to the library that does the work."""
     from v2w import commands
 
-    run: Callable[[dict[str, Any]], None] = getattr(commands, command if command != "eval" else "evaluate")
+    run: Callable[[dict[str, Any]], None] = getattr(commands, _stem(command) if command != "eval" else "evaluate")
     run(config)
+
+
+def _stem(command: str) -> str:
+    """What a command's files and functions are called."""
+    return command.replace(" ", "_")
+
+
+def _spelled_out(overrides: Sequence[str]) -> list[str]:
+    """Shorthands in full: ``env=NAME-v0`` is any registered id, ``algo=ppo`` the agent of that name."""
+    patterns = ((r"env=([\w./:-]+-v\d+)", r"env.id=\1"), (r"algo=(\w+)", r"agent=\1"))
+    spelled = list(overrides)
+    for pattern, full in patterns:
+        spelled = [re.sub(f"^{pattern}$", full, override) for override in spelled]
+    return spelled
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="v2w",
         description="Video diffusion world models as Gymnasium environments.",
         epilog="`v2w COMMAND --help` shows every setting of a command with its default, and examples.",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"vid2world-gym {v2w.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
@@ -135,15 +174,23 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--show-config", action="store_true", help="print the settings as YAML and stop")
         command.add_argument("--traceback", action="store_true", help="show where an error came from (or V2W_DEBUG=1)")
         if name == "eval":
-            command.add_argument("--quick", action="store_true", help="fewer samples, under a minute (quick=true)")
+            command.add_argument("--quick", action="store_true", help="few samples, a minute with a small model")
     return parser
+
+
+class _Help(argparse.HelpFormatter):
+    """Leaves room for commands of two words."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 15
 
 
 class _Command(argparse.ArgumentParser):
     """A command's parser; its examples, groups and settings are read only when ``--help`` is printed."""
 
     def format_help(self) -> str:
-        name = self.prog.rpartition(" ")[2]
+        name = self.prog.partition(" ")[2]
         return super().format_help() + (_settings(name) if name in ABOUT else "")
 
 
@@ -151,6 +198,7 @@ def _settings(command: str) -> str:
     from configs import groups, options, yaml_text
 
     lines = ["\nexamples:" + EXAMPLES[command].rstrip()]
+    command = _stem(command)
     chosen = groups(command)
     if chosen:
         lines.append("\ngroups (group=name picks a file, group=my.yaml one of your own):")

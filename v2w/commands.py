@@ -38,6 +38,10 @@ def train(config: Config) -> None:
         settings: Any = build(trainer.PublishedTrainConfig, recipe | model, "train.")
         print(f"world model: {trainer.train_published(settings)}")
         return
+    if kind == "reward":
+        settings = build(trainer.RewardTrainConfig, recipe, "train.")
+        print(f"world model: {trainer.train_reward(settings)}")
+        return
     if "autoencoder" not in model:
         raise ValueError(f"model={config['model']['base']}: this is a published model; use train=published")
     autoencoder, conditioner = model.pop("autoencoder"), model.pop("conditioner")
@@ -68,6 +72,23 @@ def plan(config: Config) -> None:
     env, planner = _own(config.pop("env")), _own(config.pop("planner"))
     settings = {"method": planner.pop("method"), "settings": planner}
     run(build(PlanConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | settings | config))
+
+
+def agent_train(config: Config) -> None:
+    """``v2w agent train``: learn in an imagined environment."""
+    from v2w.agent import train as run
+
+    run(config)
+
+
+def agent_eval(config: Config) -> None:
+    """``v2w agent eval``: play in the real simulator or in the dream."""
+    from v2w.agent import EvalConfig, play
+
+    env = _own(config.pop("env"))
+    if config["agent"] is None:
+        raise ValueError("agent: which? v2w agent eval FILE.zip")
+    play(build(EvalConfig, {"env_id": env["id"], "env_kwargs": env["kwargs"]} | config))
 
 
 def evaluate(config: Config) -> None:

@@ -10,6 +10,7 @@ import torch
 from v2w_env.datasets import DATASETS
 from world_model.checkpoints.convert import convert
 from world_model.checkpoints.download import CATALOG, download, published_name
+from world_model.checkpoints.plan import PublishedOptions
 from world_model.checkpoints.transfer import TransferMethod
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -42,13 +43,11 @@ def run(config: ConvertConfig) -> str:
     source = download(published) if published else Path(config.source)
     known = DATASETS[config.dataset] if config.dataset else None
     catalogued = published or (config.dataset or "").upper()
-    done = convert(
-        source,
-        config.folder,
-        dtype=getattr(torch, config.dtype),
+    options = PublishedOptions(
         actions=known.actions if known else None,
         transfer=config.transfer,
         layout=CATALOG[catalogued].layout if catalogued in CATALOG else None,
         name=config.name or (f"Vid2World-{published}" if published else ""),
     )
+    done = convert(source, config.folder, options, dtype=getattr(torch, config.dtype))
     return f"{done.summary}\n\nworld model: {done.folder} ({done.bytes / 1e6:.1f} MB, compared with its source)"

@@ -59,11 +59,11 @@ def describe_model(model: WorldModel, folder: Path) -> str:
     counts = f", {' x '.join(map(str, actions.nvec))} choices" if actions.nvec else ""
     parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     sizes = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parts.items() if count)
-    sampling = config.sampling
+    sampling, steps = config.sampling, config.frame_skip * config.action_block
     lines = [
         ("world model", config.name),
         ("imitates", config.source_env or "not said"),
-        ("frames", f"{height} x {width}, {config.fps:g} per second, {config.frame_skip} simulator step(s) each"),
+        ("frames", f"{height} x {width}, {config.fps:g} per second, {steps} simulator step(s) each"),
         ("actions", f"{actions.kind}, {actions.size} value(s){bounds}{counts}"),
         ("parameters", f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M ({sizes})"),
         ("memory", f"{config.context_frames} context frames at reset, window of {config.window} frames"),
@@ -71,6 +71,8 @@ def describe_model(model: WorldModel, folder: Path) -> str:
     ]
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     lines.append(("on disk", f"{size / 1e6:.1f} MB"))
+    if config.reward_head is not None:
+        lines.append(("reward", "learned, with endings"))
     clips = bundle.load_episodes(folder, actions)
     if clips is not None:
         lines.append(("reset clips", f"{len(clips['frames'])} of {clips['frames'].shape[1]} frames"))

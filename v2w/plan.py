@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from planners import MPC, ActionChange, GoalImage, MPCConfig, MPCStep, Objective, make_planner
 from planners.objective import Over
-from planners.real import check_actions
+from planners.real import in_blocks
 from v2w.plan_film import Moment, pictures, write
 from v2w_env import Vid2WorldEnv
 from v2w_env.collect.frames import FrameSource, resize
@@ -42,7 +42,8 @@ class PlanConfig:
         goal: an image file, or ``"ahead"``: what ``goal_policy`` gets to. It also takes the first few actions, for the
             world model to see what is going on; the planner takes over ``goal_steps`` before the goal.
         goal_policy: name of a recording policy; ``None`` for the one that suits the simulator.
-        goal_steps: actions of that policy between the planner's start and the goal.
+        goal_steps: actions of that policy (blocks of them, where the world model takes such) between the planner's
+            start and the goal.
         goal_space: what is compared with the goal, ``"latent"`` or ``"pixels"``.
         goal_blur: how far both are blurred first, see :class:`planners.GoalImage`.
         over: which imagined frames should look like the goal, see :class:`planners.Objective`.
@@ -123,7 +124,7 @@ def run(config: PlanConfig) -> dict[str, float]:
 
             with bar:
                 result = mpc.run(
-                    _Begun(real, task.begun.actions, model.config.frame_skip),
+                    _Begun(_in_blocks(real, model), task.begun.actions, model.config.frame_skip),
                     torch.Generator().manual_seed(config.seed),
                     seed=config.seed,
                     history=[task.begun],
@@ -164,11 +165,15 @@ def _simulator(config: PlanConfig, model: WorldModel) -> gym.Env:
         kwargs = pixels if id == "gym_pusht/PushT-v0" else {}
     env = make_simulator(id, kwargs)
     try:
-        check_actions(env.action_space, model.config.actions)
+        _in_blocks(env, model)
     except ValueError:
         env.close()
         raise
     return env
+
+
+def _in_blocks(env: gym.Env, model: WorldModel) -> gym.Env:
+    return in_blocks(env, model.config.actions, model.config.action_block)
 
 
 @dataclass(frozen=True)
@@ -210,14 +215,17 @@ def _task(config: PlanConfig, model: WorldModel, env: gym.Env) -> _Task:
     observation, info = env.reset(seed=config.seed)
     policy = resolve_policy(name)(env, np.random.default_rng(config.seed))
     frames, actions = [source(observation)], []
+    block = model.config.action_block
     for _ in range(count + config.goal_steps):
-        actions.append(policy(observation, info))
-        ended = False
-        for _ in range(model.config.frame_skip):
-            observation, _, terminated, truncated, info = env.step(actions[-1])
+        taken = []
+        for index in range(block * model.config.frame_skip):
+            if index % model.config.frame_skip == 0:
+                taken.append(policy(observation, info))
+            observation, _, terminated, truncated, info = env.step(taken[-1])
             ended = terminated or truncated
             if ended:
                 break
+        actions.append(np.stack(taken + taken[-1:] * (block - len(taken))) if block > 1 else taken[0])
         frames.append(source(observation))
         if ended:
             break

@@ -30,19 +30,20 @@ def test_the_help_of_a_command_lists_examples_groups_and_settings(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
     assert f"v2w {command}" in text and "examples:" in text
-    for group in groups(command):
+    stem = command.replace(" ", "_")
+    for group in groups(stem):
         assert f"{group}: {', '.join(options(group))}" in text
-    for key, value in load(command).items():
+    for key, value in load(stem).items():
         if not isinstance(value, dict):
             assert f"  {key}: " in text
 
 
 def test_every_command_has_its_configuration() -> None:
-    assert sorted(cli.ABOUT) == commands()
+    assert sorted(command.replace(" ", "_") for command in cli.ABOUT) == commands()
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

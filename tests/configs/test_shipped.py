@@ -45,8 +45,8 @@ def test_model_files_hold_every_setting_but_those_of_the_dataset(name: str) -> N
     values = load("train", [f"model={name}"])["model"]
     del values["base"]
     model = build(WorldModelConfig, values | {"actions": asdict(ActionSpec("discrete", nvec=(2,)))})
-    from_the_dataset = {"actions", "source_env", "frame_size", "fps", "frame_skip"}
-    assert _names(model) == set(values) | from_the_dataset
+    from_the_dataset = {"actions", "source_env", "frame_size", "fps", "frame_skip", "action_block"}
+    assert _names(model) == set(values) | from_the_dataset | {"reward_head"}  # which is trained later
     for part in ("autoencoder", "network", "schedule", "sampling"):
         assert _names(getattr(model, part)) == set(values[part])
     assert model.network.in_channels == model.network.out_channels == model.autoencoder.latent_channels
@@ -74,6 +74,20 @@ def test_training_recipes_hold_every_setting(recipe: str, model: str) -> None:
     for part, of_part in values.items():
         if isinstance(of_part, dict) and recipe != "autoencoder":
             assert _names(getattr(settings, part)) == set(of_part)
+
+
+def test_the_reward_recipe_holds_every_setting() -> None:
+    from world_model.trainer import RewardTrainConfig
+
+    values = load("train", ["train=reward", "dataset=somewhere"])["train"]
+    assert values.pop("base") == "reward"
+    settings = build(RewardTrainConfig, values)
+    assert _names(settings) == set(values)
+    for part in ("dataset", "head", "run", "optimizer"):
+        assert _names(getattr(settings, part)) == set(values[part])
+    plain = RewardTrainConfig(world_model="", dataset="", run=settings.run)
+    assert (settings.head, settings.optimizer) == (plain.head, plain.optimizer)
+    assert settings.imagined_share == plain.imagined_share and settings.sequence == plain.sequence
 
 
 def test_the_published_recipe_is_the_papers() -> None:
