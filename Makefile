@@ -8,11 +8,14 @@ VENV         ?= .venv
 TORCH        ?= torch==2.13.0
 TORCH_INDEX  ?= https://download.pytorch.org/whl/cpu
 PYTEST_FLAGS ?=
+WORKERS      ?= auto
 DEMO_FLAGS   ?=
 
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 FAST    := not slow and not gpu and not weights
+# One test process per core, at most four, each computing in one thread: threads of several would fight.
+PYTEST  := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
 SOURCES := world_model v2w_env planners agents benchmarks configs v2w tests
 
 # Simulators draw without a screen.
@@ -34,7 +37,7 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo $(DEMO_FLAGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
 
 check: lint fast-test
 
@@ -45,7 +48,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 fast-test: $(STAMP)
-	$(BIN)/python -m pytest -m "$(FAST)" $(PYTEST_FLAGS)
+	$(PYTEST) -m "$(FAST)" $(PYTEST_FLAGS)
 
 format: $(STAMP)
 	$(BIN)/ruff format $(SOURCES)
