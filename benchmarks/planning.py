@@ -28,6 +28,15 @@ from v2w_env.config import check_names
 from world_model.data import open_dataset
 from world_model.progress import progress_bar
 
+_SEARCH = {"horizon": 5, "start": "hold"}
+_SETTINGS: dict[str, dict[str, Any]] = {  # 320 candidates each, but for the gradient planner
+    "cem": {**_SEARCH, "num_candidates": 64, "num_iterations": 5, "initial_std": 0.4},
+    "icem": {**_SEARCH, "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4, "noise_exponent": 1.0},
+    "mppi": {**_SEARCH, "num_candidates": 64, "num_iterations": 5},
+    "shooting": {"horizon": 5, "num_candidates": 320},
+    "gradient": {**_SEARCH, "num_candidates": 4, "num_iterations": 20},
+}
+
 
 @dataclass(frozen=True)
 class PlanningConfig:
@@ -56,13 +65,13 @@ class PlanningConfig:
     split: Split = "test"
     num_tasks: int = 100
     seeds: int = 3
-    rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_icem", "icem")
-    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_cem", "cem")
+    settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
     goal_space: Literal["latent", "pixels"] = "pixels"
     goal_blur: tuple[float, ...] = (0.0,)
     over: Over = "best"
     action_change: float = 0.0
-    replan_every: int = 5
+    replan_every: int = 1
     context_frames: int = 3
     run_on: bool = False
     tasks_at_once: int = 4
@@ -98,7 +107,7 @@ def main(config: PlanningConfig) -> dict[str, Any]:
                     bar.update()
         found[row] = log.attempts(len(tasks), seeds)
     measures = summary(found)
-    write_planning(given, measures, config.results)
+    write_planning(given, measures, config.results, config.split)
     return measures
 
 

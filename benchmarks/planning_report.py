@@ -62,7 +62,7 @@ def correlation(attempts: Sequence[Attempt]) -> float:
     return float(np.corrcoef(predicted, real)[0, 1])
 
 
-def write_planning(config: PlanningConfig, measures: Mapping[str, Any], folder: str) -> Path:
+def write_planning(config: PlanningConfig, measures: Mapping[str, Any], folder: str, split: str) -> Path:
     """Write planning.json and planning.md (or, of the validation tasks, planning_validation)."""
     rows = []
     for row in config.rows:
@@ -78,7 +78,7 @@ def write_planning(config: PlanningConfig, measures: Mapping[str, Any], folder: 
     header = ["row", "success", "block only", "at the last step", "cost correlation", "s / plan", "model steps / plan"]
     tables = [
         report.target_table(measures, TARGETS),
-        report.Table(f"{measures['tasks']} {config.split} tasks", header, rows),
+        report.Table(f"{measures['tasks']} {split} tasks", header, rows),
     ]
     notes = (
         "Success: within 50 environment steps, at some step, block within 20 units (of 512) and 20 degrees of the goal "
@@ -90,7 +90,7 @@ def write_planning(config: PlanningConfig, measures: Mapping[str, Any], folder: 
             else "Planners stop at success, which then is their last step."
         )
     )
-    name = "planning" if config.split == "test" else f"planning_{config.split}"
+    name = "planning" if split == "test" else f"planning_{split}"
     return report.write(name, config, measures, tables, folder=folder, module="planning", notes=notes)
 
 

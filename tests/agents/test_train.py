@@ -19,7 +19,8 @@ from agents.judge import EvaluationConfig
 from agents.loading import load_agent
 from agents.logs import STEP, CsvLog, JsonLines
 from agents.train import TrainConfig, train
-from tests.agents.worlds import HORIZON, brightness
+from tests.agents.worlds import HORIZON, brightness, make_model, make_source
+from world_model.reward_head import RewardHead, RewardHeadConfig
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 2},
@@ -165,6 +166,25 @@ def test_a_finished_run_can_be_extended(ids: dict[str, str], tmp_path: Path) -> 
     train(whole)
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_learned_reward_goes_on_too(ids: dict[str, str], tmp_path: Path) -> None:
+    model = make_model("box")
+    torch.manual_seed(1)
+    settings = RewardHeadConfig(channels=4, features=8, memory=8, action_features=4)
+    head = RewardHead(settings, model.config.actions, model.config.latent_shape)
+    head.set_statistics(torch.tensor([1.0, 3.0]), torch.tensor([True] + [False] * 4))
+    torch.nn.init.normal_(head.judge.weight, std=0.5)
+    model.reward_head = head.eval().requires_grad_(False)
+    model.config = replace(model.config, reward_head=settings)
+    env_kwargs = {"checkpoint": model, "reset_source": make_source("box"), "device": None, "reward": "learned"}
+    config = config_of(tmp_path / "parts", ids, steps=32, env_kwargs=env_kwargs)
+    train(config)
+    train(replace(config, steps=64))
+    train(replace(config, folder=tmp_path / "whole", steps=64))
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert float(curve(tmp_path / "whole")[-1]["rollout/ep_len_mean"]) < HORIZON, "some episodes ended by themselves"
 
 
 def test_time_limits_end_between_rollouts(ids: dict[str, str], tmp_path: Path) -> None:
