@@ -175,37 +175,6 @@ def test_training_learns_a_tiny_world(config: LossConfig) -> None:
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
 
 
-def test_one_distilled_step_draws_one_future_and_not_their_mean() -> None:
-    """Every frame is all -1 or all 1 by chance: one step from noise says 0, until it learns what four steps say."""
-    few = {"channel_mult": (1,), "attention_downsampling": (), "init_attention": False, "temporal_conv_depth": 1}
-    model = make_tiny_model(ACTION_SPECS["box"], (8, 8), model_channels=16, window=4, copy_gate=False, **few)
-    model.requires_grad_(True)
-    torch.manual_seed(0)
-    g = torch.Generator().manual_seed(0)
-
-    def train(config: LossConfig, steps: int) -> float:
-        optimizer = torch.optim.AdamW(model.network.parameters(), 3e-3)
-        for _ in range(steps):
-            loss, _ = training_loss(model.network, model.schedule, *clips(32), config, g)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            latents, actions = clips(64)
-            _, drawn = model.step(model.init_state(latents, actions, g), actions[:, 0], g)
-        return float(drawn.mean((1, 2, 3)).abs().mean())
-
-    def clips(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        signs = torch.randint(2, (count, 3, 1, 1, 1), generator=g) * 2.0 - 1
-        return signs.expand(-1, -1, 4, 2, 2).contiguous(), torch.zeros(count, 2, 2)
-
-    undecided = train(LossConfig("teacher_forcing", LevelConfig(0.3)), 200)
-    decided = train(LossConfig("teacher_forcing", LevelConfig(0.5), distill_steps=4), 100)
-    assert undecided < 0.4 and decided > 0.6
-    with pytest.raises(ValueError, match="distill_steps: expected 0"):
-        LossConfig(distill_steps=1)
-
-
 def test_model_runs_in_bfloat16_close_to_float32() -> None:
     model = make_tiny_model()
     actions = random_actions(model.config.actions, 1, 3)

@@ -12,7 +12,6 @@ from torch import Tensor
 from world_model.diffusion.denoiser import Denoiser
 from world_model.diffusion.noise_levels import LevelConfig, draw_levels
 from world_model.diffusion.parameterization import add_noise, clean_from_v, v_target
-from world_model.diffusion.samplers import ddim_step, ddim_table
 from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
 from world_model.types import Conditioning, Scene, incoming_actions
@@ -39,9 +38,6 @@ class LossConfig:
             would learn that chance events vanish.
         self_history_passes: most times the past is predicted from an already predicted past, once per chained error.
         context_frames: frames at the start of a clip that stay recorded ones.
-        distill_steps: teacher forcing: from 2 on, frames at pure noise learn what so many sampling steps of the network
-            itself make of their noise, instead of the recorded frame. One step then draws one of the things that may
-            happen, as many steps do, and not the mean of all, which fades where the future is uncertain.
     """
 
     objective: Literal["diffusion_forcing", "teacher_forcing"] = "diffusion_forcing"
@@ -53,11 +49,8 @@ class LossConfig:
     self_history_start: Literal["noise", "drawn"] = "noise"
     self_history_passes: int = 1
     context_frames: int = 4
-    distill_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.distill_steps < 0 or self.distill_steps == 1:
-            raise ValueError(f"loss.distill_steps: expected 0 (off) or 2 and more, got {self.distill_steps}")
         if self.objective not in ("diffusion_forcing", "teacher_forcing"):
             raise ValueError(f"loss.objective: expected diffusion_forcing or teacher_forcing, got {self.objective!r}")
         if self.first_action not in ("hidden", "zero"):
@@ -105,12 +98,7 @@ def training_loss(
     history = latents
     if config.self_history:
         history = _own_history(teacher, latents, config)
-    target = latents * schedule.rescale(levels)
-    if config.distill_steps:
-        sampled = teacher.sample(history, noise, config.distill_steps)
-        noisiest = levels[..., None, None, None] == schedule.config.num_levels - 1
-        target = torch.where(noisiest, sampled, target)
-    error = teacher.error(history, target, levels, noise)[:, 1:]
+    error = teacher.error(history, latents, levels, noise)[:, 1:]
     return error.mean(), _logs(error, levels[:, 1:])
 
 
@@ -149,21 +137,10 @@ class _Teacher:
         v, _ = self.network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)
         return v[:, t:]
 
-    def error(self, history: Tensor, target: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
-        """Squared error of v per frame ``[b t]``, for targets as the schedule scales them."""
-        signal = self.schedule.signal(levels)
-        v = self.predict(history, add_noise(target, noise, signal), levels, self.cond)
-        return (v - v_target(target, noise, signal)).square().mean((2, 3, 4))
-
-    @torch.no_grad()
-    def sample(self, history: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Every frame denoised from its noise in ``steps`` steps, given the history before it."""
-        table, x = ddim_table(self.schedule, steps), noise
-        for step in reversed(range(steps)):
-            levels = torch.full(history.shape[:2], table.levels[step], device=history.device)
-            v = self.predict(history, x, levels, self.cond)
-            x = ddim_step(table, step, x, v, self.schedule.signal(levels), None)
-        return x
+    def error(self, history: Tensor, latents: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        scaled, signal = latents * self.schedule.rescale(levels), self.schedule.signal(levels)
+        v = self.predict(history, add_noise(scaled, noise, signal), levels, self.cond)
+        return (v - v_target(scaled, noise, signal)).square().mean((2, 3, 4))
 
     def imagine(self, history: Tensor, recorded: Tensor, start: Literal["noise", "drawn"]) -> Tensor:
         """Every frame predicted in one step, given the history before it, from noise or from a noisy recorded one."""
