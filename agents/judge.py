@@ -19,6 +19,7 @@ from agents.logs import JsonLines
 from agents.randomness import aside
 from agents.real import encoder, make_real_env
 from agents.sb3_policy import SB3Policy
+from v2w_env.rewards import LearnedReward
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Judge:
             "real_reward": "the simulator's own",
             "policy": "likeliest actions" if config.deterministic else "sampled actions",
         }
+        if not isinstance(dream.world.reward, LearnedReward):
+            self._facts["caution"] = "the imagined reward was not learned from the simulator's; they may differ in kind"
 
     def judge(self, model: BaseAlgorithm) -> dict[str, Any] | None:
         """Play, and write the report; the random streams and the agent stay as they are.

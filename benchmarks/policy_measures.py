@@ -81,9 +81,7 @@ def agreement(imagined: Scores, real: Scores, full_score: float = 1.0, seed: int
     interval_of(measures, "bias", (x - y).mean(0))
     interval_of(measures, "calibration_error", np.abs(x - y).mean(0))
     spread = imagined.mean(1).std()
-    measures["slope"] = (
-        measures["pearson"] * float(real.mean(1).std() / spread) if spread > 1e-12 else float("nan")
-    )
+    measures["slope"] = measures["pearson"] * float(real.mean(1).std() / spread) if spread > 1e-12 else float("nan")
     measures["intercept"] = float(real.mean() - measures["slope"] * imagined.mean())
     return measures
 

@@ -132,8 +132,8 @@ class GoalPusher:
         ready = sight.block + (_PLACES - CENTROID) @ turn.T - inward * (AGENT_RADIUS + 14.0)
         reachable = ((ready > MARGIN) & (ready < ARENA - MARGIN)).all(axis=1)
         near = 1.0 - np.linalg.norm(ready - sight.agent, axis=1) / 900.0  # walking costs steps
-        self._place = int(np.where(reachable, gains * near, -np.inf).argmax()) if reachable.any() else int(
-            gains.argmax()
+        self._place = (
+            int(np.where(reachable, gains * near, -np.inf).argmax()) if reachable.any() else int(gains.argmax())
         )
         self._pushing, self._left = False, PATIENCE
 

@@ -22,6 +22,8 @@ from world_model.data.recorded import RecordedDataset
 
 REPLAY_ERROR = 2.0  # mean grey levels by which a replayed frame may differ from the recorded one
 
+SPACING = 25  # steps between two starts in one episode
+
 Where = Literal["middle", "first"]
 
 
@@ -61,7 +63,7 @@ def draw_starts(
     seed: int = 0,
     suits: Callable[[NDArray[np.uint8]], NDArray[np.bool_]] | None = None,
 ) -> list[RecordedStart]:
-    """`count` starts, one per episode as long as there are enough episodes.
+    """`count` starts, in as many different episodes as there are, and at least `SPACING` apart in the same one.
 
     Args:
         dataset: recorded by `v2w collect`, which keeps the seeds.
@@ -77,24 +79,22 @@ def draw_starts(
     if not isinstance(reader, MinariEpisodes):
         raise ValueError(f"{dataset.path}: expected a dataset of `v2w collect`, which knows its seeds")
     rng = np.random.default_rng(seed)
-    found: list[tuple[int, int]] = []
-    rounds: list[list[int]] = []
-    for index in rng.permutation(dataset.ids(part)):
-        if where == "first":
-            rounds.append([0])
-        else:
-            if len(found) >= count:
-                break
-            frames = dataset.read(int(index)).frames
+    found: list[tuple[int, int, int]] = []
+    for index in rng.permutation(dataset.ids(part)).tolist():
+        steps = np.zeros(1, np.int64)
+        if where == "middle":
+            frames = dataset.read(index).frames
             steps = np.arange(context_frames - 1, len(frames))
-            steps = steps if suits is None else steps[suits(frames[steps])]
-            rounds.append([int(step) for step in rng.permutation(steps)])
-        found += [(int(index), step) for step in rounds[-1][:1]]
-    order = [int(index) for index in rng.permutation(1)]  # keeps the stream's length fixed
-    assert order == [0]
+            steps = steps if suits is None or not len(steps) else steps[suits(frames[steps])]
+        taken: list[int] = []
+        for step in rng.permutation(steps).tolist():
+            if all(abs(step - other) >= SPACING for other in taken):
+                taken.append(step)
+        found += [(place, index, step) for place, step in enumerate(taken)]
+    found.sort(key=lambda start: start[0])  # a first start of each episode, then a second one, ...
     if len(found) < count:
-        raise ValueError(f"num_starts: expected at most {len(found)}, the {part} episodes with a start, got {count}")
-    return [_start(dataset, reader, index, step, context_frames) for index, step in found[:count]]
+        raise ValueError(f"num_starts: expected at most {len(found)}, the starts in {part} episodes, got {count}")
+    return [_start(dataset, reader, index, step, context_frames) for _, index, step in found[:count]]
 
 
 def replay_env(config: WorldModelConfig, simulator: str | None = None) -> RealEnv:
@@ -129,6 +129,6 @@ def together(starts: Sequence[RecordedStart]) -> dict[str, NDArray[Any]]:
 def _start(
     dataset: RecordedDataset, reader: MinariEpisodes, index: int, step: int, context_frames: int
 ) -> RecordedStart:
-    episode = dataset.read(index, 0, step + 2) if step + 2 <= dataset.num_frames(index) else dataset.read(index)
+    episode = dataset.read(index)
     first = max(0, step - context_frames + 1)
     return RecordedStart(index, reader.seed(index), episode.actions[:step], episode.frames[first : step + 1])

@@ -127,7 +127,7 @@ def test_the_judge_leaves_no_trace_in_the_training(ids: dict[str, str], tmp_path
     assert latest["real"]["mean_length"] == latest["imagined"]["mean_length"] == HORIZON
     assert (report["simulator"], report["horizon"]) == ("AgentDots-v0", HORIZON)
     text = (tmp_path / "judged" / "exploitation_gap.md").read_text()
-    assert "| 96 | " in text and "horizon: 6" in text
+    assert "| 96 | " in text and "horizon: 6" in text and "caution: the imagined reward was not learned" in text
     rows = curve(tmp_path / "judged")
     assert [float(row["evaluation/gap"]) for row in rows if row["evaluation/gap"]] == pytest.approx(
         [entry["gap"] for entry in report["evaluations"]]

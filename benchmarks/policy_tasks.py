@@ -1,0 +1,64 @@
+"""The two tasks that policies are evaluated in: what counts, where it begins, and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.policy_coverage import coverage
+from benchmarks.policy_scripted import PUSHT, TAKE_COVER, Maker
+from benchmarks.policy_starts import Where
+from benchmarks.policy_worlds import Verifier
+
+FREE = 0.3
+"""Largest coverage of the goal at a start of PushT: a block that lies there already shows nothing of a policy."""
+
+
+@dataclass(frozen=True)
+class PolicyTask:
+    """What is evaluated.
+
+    Attributes:
+        verifier: "coverage": success once the block covers `threshold` of the goal area at some step; "return": the sum
+            of rewards, success from `threshold` on.
+        num_starts: how many, by default.
+        horizon: steps from the start.
+        threshold: see above; PushT's spreads the scripted policies between 0 and 1 within the horizon on validation
+            starts, Take Cover's is the 750 tics at which the game counts as solved.
+        full_step: largest reward of a step, by which returns are divided; 0 where success is the score.
+        where: in a recorded episode policies take over.
+        scripted: policies by name.
+        zero_skill: the policy whose imagined success is false.
+        unit: of the scores, for people.
+    """
+
+    verifier: Verifier
+    num_starts: int
+    horizon: int
+    threshold: float
+    full_step: float
+    where: Where
+    zero_skill: str
+    unit: str
+    scripted: Mapping[str, Maker] = field(repr=False)
+
+    def scores(self, values: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+        """What policies are compared by: successes (0 or 1) or returns."""
+        return (values >= threshold).astype(np.float64) if self.verifier == "coverage" else values
+
+    def full_score(self, horizon: int) -> float:
+        """The largest score."""
+        return 1.0 if self.verifier == "coverage" else self.full_step * horizon
+
+    def suits(self, frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which frames [n h w 3] may be a start, bool [n]."""
+        return coverage(frames) <= FREE if self.verifier == "coverage" else np.ones(len(frames), np.bool_)
+
+
+TASKS: Mapping[str, PolicyTask] = {
+    "pusht": PolicyTask("coverage", 50, 100, 0.75, 0.0, "middle", "random", "success rate", PUSHT),
+    "take_cover": PolicyTask("return", 30, 525, 750.0, 4.0, "first", "random", "return, tics survived", TAKE_COVER),
+}
