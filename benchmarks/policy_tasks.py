@@ -26,8 +26,8 @@ class PolicyTask:
             of rewards, success from `threshold` on.
         num_starts: how many, by default.
         horizon: steps from the start.
-        threshold: see above; PushT's spreads the scripted policies between 0 and 1 within the horizon on validation
-            starts, Take Cover's is the 750 tics at which the game counts as solved.
+        threshold: see above; PushT's spreads the scripted policies between 0 and 1 in the real simulator (on a few
+            validation starts), Take Cover's is the 750 tics at which the game counts as solved.
         full_step: largest reward of a step, by which returns are divided; 0 where success is the score.
         where: in a recorded episode policies take over.
         scripted: policies by name.
