@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.kept_lines import KeptLines
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,11 @@ class AttemptLog:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        self.path = folder / f"{identity['row']}-{identity['split']}-{digest}.jsonl"
+        self._lines = KeptLines(folder, f"{identity['row']}-{identity['split']}", identity)
+        self.path = self._lines.path
         self._found: dict[tuple[int, int], Attempt] = {}
-        if self.path.exists():
-            whole, _, torn = self.path.read_text().rpartition("\n")
-            for line in whole.splitlines()[1:]:
-                self._remember(Attempt(**json.loads(line)))
-            if torn:  # it was being written when the run was stopped: that attempt is made again
-                self.path.write_text(whole + "\n")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(text + "\n")
+        for line in self._lines.lines:
+            self._remember(Attempt(**line))
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         """Of a task and a seed."""
@@ -69,8 +61,7 @@ class AttemptLog:
 
     def add(self, attempt: Attempt) -> None:
         self._remember(attempt)
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(attempt)) + "\n")
+        self._lines.add([asdict(attempt)])
 
     def attempts(self, tasks: int, seeds: int) -> list[Attempt]:
         """Those of the first tasks and seeds."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.kept_lines import KeptLines
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,20 @@ class PolicyLog:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True)
-        self.path = folder / f"{identity['world']}-{hashlib.sha256(text.encode()).hexdigest()[:10]}.jsonl"
+        self._lines = KeptLines(folder, str(identity["world"]), identity)
+        self.path = self._lines.path
         self._found: dict[tuple[str, str], PolicyAttempt] = {}
-        if self.path.exists():
-            whole, _, torn = self.path.read_text().rpartition("\n")
-            for line in whole.splitlines()[1:]:
-                self._remember(PolicyAttempt(**json.loads(line)))
-            if torn:  # it was being written when the run was stopped: that attempt is made again
-                self.path.write_text(whole + "\n")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(text + "\n")
+        for line in self._lines.lines:
+            self._remember(PolicyAttempt(**line))
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Of a policy and a start."""
         return key in self._found
 
     def add(self, attempts: Sequence[PolicyAttempt]) -> None:
-        with self.path.open("a") as file:
-            for attempt in attempts:
-                self._remember(attempt)
-                file.write(json.dumps(asdict(attempt)) + "\n")
+        for attempt in attempts:
+            self._remember(attempt)
+        self._lines.add(asdict(attempt) for attempt in attempts)
 
     def values(self, policies: Sequence[str], starts: Sequence[str]) -> NDArray[np.float64]:
         """[policies starts]."""
