@@ -14,7 +14,7 @@ from agents.spaces import zero_based
 from agents.wrappers import LatentObservations
 from v2w_env.action_blocks import ActionBlocks
 from v2w_env.collect.frames import FrameSource
-from v2w_env.collect.simulator import make_simulator
+from v2w_env.collect.simulator import image_settings, make_simulator
 from v2w_env.config import ActionRange, Observation
 from v2w_env.frames import to_model
 from v2w_env.spaces import ActionAdapter, space_from_spec
@@ -100,9 +100,7 @@ def open_simulator(
     if not id:
         raise ValueError("simulator: this world model does not say what it was recorded from; name a Gymnasium id")
     if kwargs is None:
-        height, width = config.frame_size
-        pixels = {"obs_type": "pixels", "observation_width": width, "observation_height": height}
-        kwargs = pixels if id == "gym_pusht/PushT-v0" else {}
+        kwargs = image_settings(id, config.frame_size)
     return make_simulator(id, dict(kwargs))
 
 

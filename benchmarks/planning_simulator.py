@@ -14,7 +14,7 @@ from torch import Tensor
 from planners import MPC
 from planners.history import History
 from planners.planner import Planner
-from v2w_env.collect.simulator import make_simulator
+from v2w_env.collect.simulator import image_settings, make_simulator
 from v2w_env.frames import to_model
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.model import SamplingConfig, WorldModel, WorldModelConfig
@@ -65,11 +65,9 @@ class PushTSimulator:
     device = torch.device("cpu")
 
     def __init__(self, like: WorldModelConfig) -> None:
-        height, width = like.frame_size
-        pose = AutoencoderConfig(latent_channels=5, block_out_channels=(8,), patch_size=height)
+        pose = AutoencoderConfig(latent_channels=5, block_out_channels=(8,), patch_size=like.frame_size[0])
         self.config = replace(like, name="simulator", autoencoder=pose)
-        kwargs = {"obs_type": "pixels", "observation_width": width, "observation_height": height}
-        self._env: Any = make_simulator(like.source_env, kwargs).unwrapped
+        self._env: Any = make_simulator(like.source_env, image_settings(like.source_env, like.frame_size)).unwrapped
         self._env.reset(seed=0)
 
     def as_world_model(self) -> WorldModel:

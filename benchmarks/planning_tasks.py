@@ -17,13 +17,14 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_env.collect.simulator import make_simulator
+from v2w_env.collect.simulator import image_settings, make_simulator
 from v2w_env.resets import Start
 from world_model.bundle import Replacing
 from world_model.data.minari_dataset import MinariEpisodes
 from world_model.data.recorded import RecordedDataset
 
 TASKS = Path(__file__).parent / "tasks" / "pusht_planning.json"
+SIMULATOR = "gym_pusht/PushT-v0"
 GOAL_STEPS = 25  # environment steps from the start to the goal frame, in the recording
 BUDGET = 50  # environment steps that a planner may take
 DISTANCE = 20.0  # of block and of agent, in the simulator's units, 512 to a side
@@ -95,8 +96,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, task: Task, recording: Recording) -> None:
         height, width = recording.frames.shape[1:3]
-        kwargs = {"obs_type": "pixels", "observation_width": width, "observation_height": height}
-        super().__init__(make_simulator("gym_pusht/PushT-v0", kwargs).unwrapped)
+        super().__init__(make_simulator(SIMULATOR, image_settings(SIMULATOR, (height, width))).unwrapped)
         self.task, self.recording = task, recording
         self._begin()
 

@@ -19,7 +19,7 @@ from v2w.plan_film import Moment, pictures, write
 from v2w_env import Vid2WorldEnv
 from v2w_env.collect.frames import FrameSource, resize
 from v2w_env.collect.policies import resolve_policy
-from v2w_env.collect.simulator import make_simulator
+from v2w_env.collect.simulator import image_settings, make_simulator
 from v2w_env.frames import to_pixels
 from v2w_env.resets import Start
 from world_model.model import WorldModel
@@ -160,9 +160,7 @@ def _simulator(config: PlanConfig, model: WorldModel) -> gym.Env:
         raise ValueError("simulator: this world model does not say what it was recorded from; name a Gymnasium id")
     kwargs = config.simulator_kwargs
     if kwargs is None:
-        height, width = model.config.frame_size
-        pixels = {"obs_type": "pixels", "observation_width": width, "observation_height": height}
-        kwargs = pixels if id == "gym_pusht/PushT-v0" else {}
+        kwargs = image_settings(id, model.config.frame_size)
     env = make_simulator(id, kwargs)
     try:
         _in_blocks(env, model)

@@ -11,6 +11,15 @@ import gymnasium as gym
 from v2w_env.collect.frames import image_key
 
 
+def image_settings(env_id: str, frame_size: tuple[int, int]) -> dict[str, Any]:
+    """What to give `gymnasium.make` for images of a size `(height, width)`, of environments that can be told; else
+    nothing."""
+    if env_id != "gym_pusht/PushT-v0":
+        return {}
+    height, width = frame_size
+    return {"obs_type": "pixels", "observation_width": width, "observation_height": height}
+
+
 def make_simulator(env_id: str, env_kwargs: dict[str, Any]) -> gym.Env:
     """`gymnasium.make`, rendering to arrays where the environment has no image observation of its own.
 
