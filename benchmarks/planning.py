@@ -50,7 +50,8 @@ class PlanningConfig:
         seeds: each task is tried with so many seeds of the planner.
         rows: controllers: hold, random, replay, a planner's name, or `oracle_` and a planner's name.
         settings: of each planner, as in `configs/planner`.
-        goal_space: what is compared with the goal frame, see `planners.GoalImage`.
+        goal_space: what is compared with the goal frame, see `planners.GoalImage`; `state` is what the model's probe
+            reads off it, see `planners.GoalState`.
         goal_blur: how far both are blurred first.
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
@@ -67,7 +68,7 @@ class PlanningConfig:
     seeds: int = 3
     rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_cem", "cem")
     settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
-    goal_space: Literal["latent", "pixels"] = "pixels"
+    goal_space: Literal["latent", "pixels", "state"] = "pixels"
     goal_blur: tuple[float, ...] = (0.0,)
     over: Over = "best"
     action_change: float = 0.0

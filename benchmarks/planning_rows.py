@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.planning_log import Attempt
 from benchmarks.planning_simulator import PushTSimulator, SimulatorMPC
-from benchmarks.planning_tasks import BUDGET, Recording, Task, TaskEnv
-from planners import MPC, ActionChange, GoalImage, MPCConfig, MPCResult, MPCStep, Objective, make_planner
+from benchmarks.planning_tasks import ANGLE, BUDGET, DISTANCE, Recording, Task, TaskEnv
+from planners import MPC, ActionChange, GoalImage, GoalState, MPCConfig, MPCResult, MPCStep, Objective, make_planner
 from world_model.model import WorldModel
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ BLIND = ("hold", "random", "replay")
 """Rows that plan nothing: stay where the agent is, uniformly random actions, the recorded actions."""
 
 ORACLE = "oracle_"
+
+TOLERANCE = (DISTANCE, DISTANCE, DISTANCE, DISTANCE, float(ANGLE))  # of the probe's state: agent, block and its angle
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,10 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     simulator = PushTSimulator(model.config) if row.startswith(ORACLE) else None
     world = simulator.as_world_model() if simulator else model
     goals = np.stack([recording.goal_frame for recording in chosen])
-    objective: Objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
+    if config.goal_space == "state":  # read by the world model's probe in both worlds
+        objective: Objective = GoalState(model, goals, TOLERANCE, config.over)
+    else:
+        objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
     if config.action_change:
         objective = objective + config.action_change * ActionChange()
     planner = make_planner(name, world, objective, config.settings.get(name, {}))

@@ -4,6 +4,7 @@ from planners.categorical import CategoricalCEM, CategoricalCEMConfig
 from planners.cem import CEM, CEMConfig
 from planners.choose import PLANNERS, make_planner
 from planners.goal_image import GoalImage
+from planners.goal_state import GoalState
 from planners.gradient import GradientConfig, GradientPlanner
 from planners.icem import ICEM, ICEMConfig
 from planners.mpc import MPC, MPCConfig
@@ -32,6 +33,7 @@ __all__ = [
     "Constraint",
     "EnvReward",
     "GoalImage",
+    "GoalState",
     "GradientConfig",
     "GradientPlanner",
     "ICEMConfig",

@@ -42,6 +42,10 @@ def train(config: Config) -> None:
         settings = build(trainer.RewardTrainConfig, recipe, "train.")
         print(f"world model: {trainer.train_reward(settings)}")
         return
+    if kind == "probe":
+        settings = build(trainer.ProbeTrainConfig, recipe, "train.")
+        print(f"world model: {trainer.train_probe(settings)}")
+        return
     if "autoencoder" not in model:
         raise ValueError(f"model={config['model']['base']}: this is a published model; use train=published")
     autoencoder, conditioner = model.pop("autoencoder"), model.pop("conditioner")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from planners import MPC, ActionChange, GoalImage, MPCConfig, MPCStep, Objective, make_planner
+from planners import MPC, ActionChange, GoalImage, GoalState, MPCConfig, MPCStep, Objective, make_planner
 from planners.objective import Over
 from planners.real import in_blocks
 from v2w.plan_film import Moment, pictures, write
@@ -44,7 +44,9 @@ class PlanConfig:
         goal_policy: name of a recording policy; ``None`` for the one that suits the simulator.
         goal_steps: actions of that policy (blocks of them, where the world model takes such) between the planner's
             start and the goal.
-        goal_space: what is compared with the goal, ``"latent"`` or ``"pixels"``.
+        goal_space: what is compared with the goal, ``"latent"``, ``"pixels"`` or, where the world model has a probe,
+            ``"state"``.
+        goal_tolerance: of states, see :class:`planners.GoalState`.
         goal_blur: how far both are blurred first, see :class:`planners.GoalImage`.
         over: which imagined frames should look like the goal, see :class:`planners.Objective`.
         action_change: weight of :class:`planners.ActionChange`.
@@ -67,7 +69,8 @@ class PlanConfig:
     goal: str = "ahead"
     goal_policy: str | None = None
     goal_steps: int = 25
-    goal_space: Literal["latent", "pixels"] = "pixels"
+    goal_space: Literal["latent", "pixels", "state"] = "pixels"
+    goal_tolerance: tuple[float, ...] | None = None
     goal_blur: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     over: Over = "all"
     action_change: float = 0.0
@@ -110,9 +113,7 @@ def run(config: PlanConfig) -> dict[str, float]:
         try:
             task = _task(config, model, real)
             goal = task.goal
-            objective: Objective = GoalImage(model, goal, config.goal_space, config.over, blur=config.goal_blur)
-            if config.action_change:
-                objective = objective + config.action_change * ActionChange()
+            objective = _objective(config, model, goal)
             planner = make_planner(config.method, model, objective, config.settings, model.with_sampling(**given))
             mpc = MPC(planner, MPCConfig(config.num_steps, config.replan_every, config.context_frames))
             moments: list[Moment] = []
@@ -151,6 +152,14 @@ def run(config: PlanConfig) -> dict[str, float]:
         write(config.out, pictures(moments, goal, caption, config.panel), config.fps or model.config.fps)
         print(f"film: {config.out}")
     return summary
+
+
+def _objective(config: PlanConfig, model: WorldModel, goal: Frame) -> Objective:
+    if config.goal_space == "state":
+        objective: Objective = GoalState(model, goal, config.goal_tolerance, config.over)
+    else:
+        objective = GoalImage(model, goal, config.goal_space, config.over, blur=config.goal_blur)
+    return objective + config.action_change * ActionChange() if config.action_change else objective
 
 
 def _simulator(config: PlanConfig, model: WorldModel) -> gym.Env:

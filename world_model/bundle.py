@@ -20,7 +20,7 @@ from world_model.types import ActionSpec
 
 CONFIG, WEIGHTS, EPISODES, CARD = "config.yaml", "model.safetensors", "episodes.npz", "card.md"
 EXACT = ("autoencoder.latent_mean", "autoencoder.latent_std")  # always stored in float32: they scale every latent
-EXACT_PARTS = ("reward_head.",)  # and so is all of the head, which never runs in another type
+EXACT_PARTS = ("reward_head.", "state_probe.")  # and so are these wholly, which never run in another type
 
 
 def save(

@@ -12,6 +12,7 @@ from world_model.diffusion.samplers import Spacing, overshoots
 from world_model.diffusion.schedule import ScheduleConfig
 from world_model.network.unet import UNetConfig
 from world_model.reward_head import RewardHeadConfig
+from world_model.state_probe import StateProbeConfig
 from world_model.types import ActionSpec
 
 
@@ -79,6 +80,8 @@ class WorldModelConfig:
         dtype: weight type to run in by default, ``float32`` or ``bfloat16``.
         conditioner: of models that also see tokens and the latent of the first frame (DynamiCrafter's); else ``None``.
         reward_head: of models that judge what they imagine, see :mod:`world_model.reward_head`; else ``None``.
+        state_probe: of models that can read the simulator's state off a frame, see :mod:`world_model.state_probe`; else
+            ``None``.
     """
 
     name: str
@@ -96,6 +99,7 @@ class WorldModelConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     conditioner: ConditionerConfig | None = None
     reward_head: RewardHeadConfig | None = None
+    state_probe: StateProbeConfig | None = None
 
     def __post_init__(self) -> None:
         if self.sampling.mode == "reference" and self.network.temporal_norm != "clip":

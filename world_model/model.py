@@ -26,6 +26,7 @@ from world_model.network.unet import CausalUNet
 from world_model.next_frame import NextFrame
 from world_model.recompute import recompute, remember, without_actions
 from world_model.reward_head import RewardHead
+from world_model.state_probe import StateProbe
 from world_model.streaming import stream
 from world_model.types import Generators, Scene, WorldState, conditioning, incoming_actions
 
@@ -36,7 +37,8 @@ __all__ = ["SamplingConfig", "WorldModel", "WorldModelConfig"]
 
 
 class WorldModel(nn.Module):
-    """An autoencoder, a causal denoiser and, where one was trained, a reward head, stepped one frame at a time.
+    """An autoencoder and a causal denoiser, stepped one frame at a time; where they were trained, a reward head and a
+    state probe.
 
     Nothing here turns gradients off: wrap calls in :func:`torch.no_grad` unless you want them. All state is in
     the :class:`WorldState` values passed in and out.
@@ -55,6 +57,9 @@ class WorldModel(nn.Module):
         self.reward_head: RewardHead | None = None
         if config.reward_head is not None:
             self.reward_head = RewardHead(config.reward_head, config.actions, config.latent_shape)
+        self.state_probe: StateProbe | None = None
+        if config.state_probe is not None:
+            self.state_probe = StateProbe(config.state_probe, config.latent_shape)
         self.schedule = Schedule(config.schedule)
         self.recomputes = config.network.temporal_norm == "clip"
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

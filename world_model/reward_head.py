@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from world_model.exact import ExactModule
 from world_model.network.embedding import action_embedder
 from world_model.types import ActionSpec
 
@@ -41,7 +41,7 @@ class RewardHeadConfig:
             raise ValueError(f"reward_head.dropout: expected 0 up to but not 1, got {self.dropout}")
 
 
-class RewardHead(nn.Module):
+class RewardHead(ExactModule):
     """Reward and probability of termination after each action, from the frames' latents and the actions so far.
 
     Whether an episode ends may depend on what is no longer to be seen (how often the player was hit before), so the
@@ -75,14 +75,6 @@ class RewardHead(nn.Module):
         nn.init.zeros_(self.judge.bias)
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_scale", torch.ones(()))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RewardHead:
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(move, recurse)
-        return self
 
     def set_statistics(self, rewards: Tensor, terminations: Tensor) -> None:
         """Start from the recorded rewards ``[n]`` and terminations ``[n]``: their mean, spread and rate."""

@@ -39,6 +39,12 @@ def moving_square(rng: np.random.Generator, steps: int) -> tuple[np.ndarray, np.
     return frames, actions
 
 
+def _places(actions: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the square is in each frame, and in which direction from the middle."""
+    place = np.concatenate([[[256.0, 256.0]], actions])
+    return {"place": place, "direction": np.arctan2(*(place - 255).T), "name": np.array([b"toy"] * len(place))}
+
+
 def write_dataset(folder: Path, lengths: list[int]) -> Path:
     folder.mkdir(parents=True)
     image = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -56,6 +62,7 @@ def write_dataset(folder: Path, lengths: list[int]) -> Path:
             rewards=np.zeros(steps, np.float32),
             terminations=np.zeros(steps, np.bool_),
             truncations=ends,
+            infos=_places(actions),
         )
         storage.update_episodes([episode])
     return folder

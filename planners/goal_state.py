@@ -1,0 +1,96 @@
+"""Cost of the simulator's state not being the goal's, as far as the world model's probe can read it off the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from planners.objective import FRAMES_AT_ONCE, Objective, Outcome, Over
+from v2w_env.frames import check_frames, to_model
+from world_model.model import WorldModel
+
+
+class GoalState(Objective):
+    """Mean squared distance from a goal state, each number in units of its tolerance.
+
+    Both sides are read off latents by :class:`~world_model.state_probe.StateProbe`, so no imagined frame is decoded,
+    and things that are out of place cost the more the further they are away.
+
+    Args:
+        model: world model with a state probe (``v2w train train=probe``).
+        goal: an image uint8 ``[h w 3]``, whose state is read, or the state itself ``[d]``; or one of these per
+            environment, ``[b h w 3]`` or ``[b d]``.
+        tolerance: what counts as 1, in the state's units: one number per number of the state, or one for all; ``None``
+            for how much each varies in the recording (and 1 radian for angles).
+        over: which steps count, see :class:`~planners.objective.Objective`.
+        discount: of ``over="discounted"``.
+
+    Raises:
+        ValueError: a model without probe, a goal of another shape, or a tolerance that is not positive.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        goal: np.ndarray,
+        tolerance: float | Sequence[float] | None = None,
+        over: Over = "last",
+        discount: float = 0.95,
+    ) -> None:
+        super().__init__(over, discount)
+        if model.state_probe is None:
+            raise ValueError("model: expected one with a state probe; train one with `v2w train train=probe`")
+        self.model, self.probe = model, model.state_probe
+        self._tolerance = self._checked(tolerance)
+        length = self.probe.config.length
+        if goal.dtype == np.uint8:
+            goal = check_frames(goal, "goal", ("h w 3", "b h w 3"), model.config.frame_size)
+            frames = to_model(goal if goal.ndim == 4 else goal[None], model.device)
+            with torch.no_grad():
+                self.goal = self._read(frames)
+        elif goal.shape[-1:] == (length,) and goal.ndim <= 2 and np.isfinite(goal).all():
+            self.goal = torch.as_tensor(goal, dtype=torch.float32, device=model.device).reshape(-1, length)
+        else:
+            raise ValueError(
+                f"goal: expected a uint8 image, or a finite state of {length} numbers "
+                f"({', '.join(self.probe.config.names)}), got {goal.dtype} of shape {goal.shape}"
+            )
+
+    def _checked(self, tolerance: float | Sequence[float] | None) -> Tensor:
+        length = self.probe.config.length
+        if tolerance is None:
+            return self.probe.deviation
+        numbers = (tolerance,) * length if isinstance(tolerance, int | float) else tuple(tolerance)
+        if len(numbers) != length or not all(number > 0 for number in numbers):
+            raise ValueError(f"tolerance: expected {length} positive numbers, or one for all, got {tolerance}")
+        return torch.tensor(numbers, dtype=torch.float32, device=self.probe.mean.device)
+
+    def per_step(self, outcome: Outcome) -> Tensor:
+        b, n, h = outcome.latents.shape[:3]
+        if len(self.goal) not in (1, b):
+            raise ValueError(
+                f"goal: expected one, or one per environment ({b}), got {len(self.goal)}; use select(rows)"
+            )
+        if outcome.model is self.model:
+            states = self.probe(rearrange(outcome.latents, "b n h c y x -> (b n h) c y x"))
+        else:  # a world of its own, such as a simulator: only its frames mean something here
+            states = self._read(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
+        apart = self.probe.difference(states.unflatten(0, (b, n, h)), self.goal[:, None, None])
+        return (apart / self._tolerance).square().mean(-1)
+
+    def select(self, rows: Sequence[int]) -> GoalState:
+        if len(self.goal) == 1:
+            return self
+        other: Any = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, goal=self.goal[list(rows)])
+        return other
+
+    def _read(self, frames: Tensor) -> Tensor:
+        """States ``[m d]`` of frames ``[m 3 h w]`` in [-1, 1]."""
+        parts = frames.split(FRAMES_AT_ONCE)
+        return torch.cat([self.probe(self.model.encode(part[:, None])[:, 0]) for part in parts])
