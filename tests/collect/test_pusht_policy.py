@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from v2w_env.collect import pusht_policy
-from v2w_env.collect.pusht_policy import BEHAVIOURS, pusht_mix
+from v2w_env.collect.pusht_policy import BEHAVIOURS, PLANNING, pusht_mix, pusht_planning
 
 
 def play(seed: int, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +38,17 @@ def test_every_behaviour_moves_and_turns_the_block(behaviour: str, monkeypatch: 
     assert np.median(moved) > 50 and np.median(turned) > 0.3
 
 
+def test_gliders_run_into_the_block_at_a_planners_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {"glide": 1.0})
+    moved, leaps = [], []
+    for seed in range(6):
+        actions, poses = play(seed, steps=60)
+        moved.append(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())
+        leaps.append(np.linalg.norm(actions[5:] - actions[:-5], axis=1))
+    assert np.median(moved) > 150
+    assert np.quantile(np.concatenate(leaps), 0.75) > 100  # in the time of a block
+
+
 def test_pushers_keep_the_block_off_the_walls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {"push": 1.0})
     centres = []
@@ -53,4 +64,9 @@ def test_mix_follows_from_the_generator_and_varies() -> None:
     first, _ = play(3, steps=20)
     again, _ = play(3, steps=20)
     assert np.array_equal(first, again)
-    assert sum(BEHAVIOURS.values()) == pytest.approx(1.0)
+    assert sum(BEHAVIOURS.values()) == pytest.approx(1.0) == sum(PLANNING.values())
+    env = gym.make("gym_pusht/PushT-v0")
+    _, info = env.reset(seed=3)
+    runs = [[pusht_planning(env, np.random.default_rng(5))(None, info) for _ in range(9)] for _ in range(2)]
+    assert np.array_equal(*runs)
+    env.close()

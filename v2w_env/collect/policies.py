@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from v2w_env.collect.doom_policy import doom_mix
-from v2w_env.collect.pusht_policy import pusht_mix
+from v2w_env.collect.pusht_policy import pusht_mix, pusht_planning
 
 Policy = Callable[[Any, dict[str, Any]], Any]
 PolicyFactory = Callable[[gym.Env, np.random.Generator], Policy]
@@ -24,7 +24,12 @@ def random_policy(env: gym.Env, rng: np.random.Generator) -> Policy:
     return lambda observation, info: space.sample()
 
 
-POLICIES: dict[str, PolicyFactory] = {"random": random_policy, "pusht_mix": pusht_mix, "doom_mix": doom_mix}
+POLICIES: dict[str, PolicyFactory] = {
+    "random": random_policy,
+    "pusht_mix": pusht_mix,
+    "pusht_planning": pusht_planning,
+    "doom_mix": doom_mix,
+}
 
 
 def resolve_policy(name: str) -> PolicyFactory:

@@ -1,8 +1,10 @@
 """Scripted behaviour for recording PushT: a mix of pushers, wanderers and uniform random actions.
 
 A world model only knows the motions it has seen. The mix therefore covers contact (pushers walk around the block and
-push through it), free motion at many speeds (wanderers) and the jumpy targets that a fresh RL agent or a sampling
-planner sends (uniform). Positions and actions are in PushT's own units, pixels of a 512 x 512 arena; one step is 0.1 s.
+push through it), free motion at many speeds (wanderers) and the jumpy targets that a fresh RL agent sends (uniform).
+Planners that search for blocks of actions ask for more: agents that run into the block from anywhere at any speed. The
+mix for planning is mostly that (gliders). Positions and actions are in PushT's own units, pixels of a 512 x 512 arena;
+one step is 0.1 s.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ SAFE_LOW, SAFE_HIGH = 105.0, 407.0  # a block whose centre leaves this square is
 CENTRE_OF_MASS = np.array([0.0, 45.0])  # of the tee, in the frame of the block
 ORBIT_RADIUS = 125.0  # clears every corner of the tee
 BEHAVIOURS: dict[str, float] = {"push": 0.62, "wander": 0.22, "uniform": 0.16}
+PLANNING: dict[str, float] = {"glide": 0.75, "push": 0.15, "wander": 0.06, "uniform": 0.04}
 
 Vector = NDArray[np.float64]
 Info = dict[str, Any]
@@ -39,20 +42,23 @@ def pusht_mix(env: gym.Env, rng: np.random.Generator) -> Policy:
     Raises:
         ValueError: if the action space of `env` is not PushT's.
     """
+    return _drawn(env, rng, BEHAVIOURS)
+
+
+def pusht_planning(env: gym.Env, rng: np.random.Generator) -> Policy:
+    """The same, mostly of the sudden moves that a planner tries out; arguments and errors as of :func:`pusht_mix`."""
+    return _drawn(env, rng, PLANNING)
+
+
+def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float]) -> Policy:
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or space.shape != (2,):
         raise ValueError(
             f"policy 'pusht_mix' expects PushT's action space Box(0, 512, (2,)), got {space}; use 'random'"
         )
-    name = rng.choice(list(BEHAVIOURS), p=list(BEHAVIOURS.values()))
-    act: Callable[[Vector, Vector, float], Vector]
-    if name == "push":
-        act = Pusher(rng)
-    elif name == "wander":
-        act = Wanderer(rng)
-    else:
-        act = UniformHold(rng)
-    noise = float(rng.choice([0.0, 3.0, 12.0])) if name != "uniform" else 0.0
+    name = str(rng.choice(list(behaviours), p=list(behaviours.values())))
+    act: Callable[[Vector, Vector, float], Vector] = _KINDS[name](rng)
+    noise = float(rng.choice([0.0, 3.0, 12.0])) if name in ("push", "wander") else 0.0
 
     def policy(observation: Any, info: Info) -> NDArray[np.float32]:
         agent = np.asarray(info["pos_agent"], dtype=np.float64)
@@ -174,6 +180,33 @@ class UniformHold:
             self.left = int(self.rng.integers(1, self.max_hold + 1))
         self.left -= 1
         return self.target
+
+
+class Glider:
+    """Glides from waypoint to waypoint in a few steps each, however far that is, often right into the block."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.pace = int(rng.choice([5, 5, 5, 3, 8]))  # steps from one waypoint to the next
+        self.spread = rng.uniform(25.0, 170.0)
+        self.contact = rng.uniform(0.3, 0.8)  # share of the waypoints that lie in or by the block
+        self.before = self.waypoint = np.zeros(2)
+        self.step = 0
+
+    def __call__(self, agent: Vector, block: Vector, angle: float) -> Vector:
+        if self.step % self.pace == 0:
+            self.before = agent.copy() if self.step == 0 else self.waypoint
+            if self.rng.random() < self.contact:
+                drawn = block + self.rng.normal(0.0, 45.0, 2)
+            else:
+                drawn = self.before + self.rng.normal(0.0, self.spread, 2)
+            self.waypoint = np.clip(drawn, 0.0, ARENA)
+        share = (self.step % self.pace + 1) / self.pace
+        self.step += 1
+        return self.before + share * (self.waypoint - self.before)
+
+
+_KINDS = {"push": Pusher, "wander": Wanderer, "uniform": UniformHold, "glide": Glider}
 
 
 def _towards(position: Vector, goal: Vector, speed: float) -> Vector:
