@@ -218,7 +218,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 def _start(config: PlanCostConfig, model: WorldModel, count: int) -> tuple[WorldState, np.ndarray]:
     """States after `count` of the model's starts, and the last frames of as many others."""
     folder = locate(config.checkpoint)
-    clips = load_episodes(folder, model.config.actions) if not isinstance(folder, str) else None  # type: ignore[arg-type]
+    clips = load_episodes(folder, model.config.actions) if not isinstance(folder, str) else None
     if clips is None:
         raise ValueError(f"checkpoint: {config.checkpoint} has no starts to plan from")
     frames, actions, context = clips["frames"], clips["actions"], model.config.context_frames

@@ -23,6 +23,7 @@ class CEMConfig(PopulationConfig):
         num_elites: cheapest candidates, to which the distribution is fitted.
         momentum: 0 to 1, how much of the old distribution stays.
         initial_std: standard deviation at the beginning, in halves of the action range.
+        warm_std: the same at a warm start; ``None`` for no other.
         min_std: it never falls below.
         start: where the search begins without a warm start: in the ``"centre"`` of the action space, or ``"hold"``, at
             the action taken last, for actions that name a position.
@@ -31,6 +32,7 @@ class CEMConfig(PopulationConfig):
     num_elites: int = 8
     momentum: float = 0.1
     initial_std: float = 0.5
+    warm_std: float | None = None
     min_std: float = 0.02
     start: Start = "centre"
 
@@ -43,6 +45,8 @@ class CEMConfig(PopulationConfig):
             )
         between("momentum", self.momentum, 0, 1)
         above("initial_std", self.initial_std, 0)
+        if self.warm_std is not None:
+            above("warm_std", self.warm_std, 0)
         above("min_std", self.min_std, 0)
         one_of("start", self.start, ("centre", "hold"))
 
@@ -58,7 +62,10 @@ class EliteGaussianPlanner(PopulationPlanner[E, Gaussian]):
         return box_space(self.model.config, config.within_block, config.action_low, config.action_high)
 
     def _initial(self, search: Search) -> Gaussian:
-        return Gaussian.around_start(search, self.config.start, self.config.initial_std)
+        config = self.config
+        cold = config.warm_std is None or search.warm_points is None
+        std = config.initial_std if cold else config.warm_std
+        return Gaussian.around_start(search, config.start, std)
 
     def _refit(self, distribution: Gaussian, scored: Scored) -> Gaussian:
         config = self.config

@@ -24,18 +24,22 @@ class PopulationConfig(PlannerConfig):
     Attributes:
         num_candidates: candidates per round.
         num_iterations: rounds.
+        warm_iterations: rounds of a search that begins at a warm start, which has less to find; ``None`` for as many.
         returns: ``"best"`` takes the cheapest of all candidates and the centre of the last distribution, ``"mean"``
             that centre, which gives in less to errors of the world model.
     """
 
     num_candidates: int = 64
     num_iterations: int = 5
+    warm_iterations: int | None = None
     returns: Returns = "best"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("num_candidates", self.num_candidates, 1)
         at_least("num_iterations", self.num_iterations, 1)
+        if self.warm_iterations is not None:
+            at_least("warm_iterations", self.warm_iterations, 1)
         one_of("returns", self.returns, ("best", "mean"))
 
 
@@ -66,12 +70,11 @@ class PopulationPlanner(Planner[P], Generic[P, D]):
     default: ClassVar[type[PlannerConfig]] = PopulationConfig
 
     def _search(self, search: Search) -> Plan:
-        config = self.config
         distribution = self._initial(search)
         given = [points for points in (search.warm_points, search.warm_elites) if points is not None]
         kept: Scored | None = None
         best: Scored | None = None
-        for iteration in range(config.num_iterations):
+        for iteration in range(self._rounds(search)):
             if not search.time_for_another():
                 break
             points = self._sample(distribution, search, self._count(iteration))
@@ -86,6 +89,10 @@ class PopulationPlanner(Planner[P], Generic[P, D]):
             kept = self._keep(scored)
         assert best is not None
         return search.finish(self._finalists(distribution, best), None if kept is None else kept.points)
+
+    def _rounds(self, search: Search) -> int:
+        fewer = self.config.warm_iterations
+        return self.config.num_iterations if fewer is None or search.warm_points is None else fewer
 
     def _finalists(self, distribution: D, best: Scored) -> Tensor:
         centre = self._centre(distribution)

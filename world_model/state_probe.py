@@ -74,6 +74,7 @@ class StateProbe(ExactModule):
 
     mean: Tensor
     deviation: Tensor
+    places: Tensor
 
     def __init__(self, config: StateProbeConfig, latent_shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float])
             f"policy 'pusht_mix' expects PushT's action space Box(0, 512, (2,)), got {space}; use 'random'"
         )
     name = str(rng.choice(list(behaviours), p=list(behaviours.values())))
-    act: Callable[[Vector, Vector, float], Vector] = _KINDS[name](rng)
+    act = _KINDS[name](rng)
     noise = float(rng.choice([0.0, 3.0, 12.0])) if name in ("push", "wander") else 0.0
 
     def policy(observation: Any, info: Info) -> NDArray[np.float32]:
@@ -206,7 +206,12 @@ class Glider:
         return self.before + share * (self.waypoint - self.before)
 
 
-_KINDS = {"push": Pusher, "wander": Wanderer, "uniform": UniformHold, "glide": Glider}
+_KINDS: dict[str, Callable[[np.random.Generator], Callable[[Vector, Vector, float], Vector]]] = {
+    "push": Pusher,
+    "wander": Wanderer,
+    "uniform": UniformHold,
+    "glide": Glider,
+}
 
 
 def _towards(position: Vector, goal: Vector, speed: float) -> Vector:

@@ -190,7 +190,8 @@ def read_states(recorded: RecordedDataset, part: str, infos: Sequence[str]) -> t
     Raises:
         ValueError: if the recording lacks one of the infos, or one is not numeric.
     """
-    ids, rows, sizes = recorded.ids(part), [], ()
+    ids, rows = recorded.ids(part), []
+    sizes: tuple[int, ...] = ()
     for episode in progress_bar(recorded.iterate(ids), f"reading states of the {part} split", "episode", len(ids)):
         there = episode.infos or {}
         missing = [name for name in infos if name not in there]
@@ -230,7 +231,7 @@ class ProbeModule(SteppedModule):
 
     def validation_step(self, batch: ProbeBatch, batch_idx: int) -> None:
         for name in ("latents", "imagined"):
-            loss = self._loss(batch[name], batch["states"])  # type: ignore[literal-required]
+            loss = self._loss(batch[name], batch["states"])
             self.log(f"validation/{name}", loss, prog_bar=True, batch_size=len(batch["states"]))
 
     def _loss(self, latents: Tensor, states: Tensor) -> Tensor:
