@@ -53,6 +53,7 @@ class PlanningConfig:
         goal_space: what is compared with the goal frame, see `planners.GoalImage`; `state` is what the model's probe
             reads off it, see `planners.GoalState`.
         goal_blur: how far both are blurred first.
+        goal_doubt: weight of the probe's doubt, where states are compared.
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
         replan_every: world model steps taken of each plan.
@@ -70,6 +71,7 @@ class PlanningConfig:
     settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
     goal_space: Literal["latent", "pixels", "state"] = "pixels"
     goal_blur: tuple[float, ...] = (0.0,)
+    goal_doubt: float = 1.0
     over: Over = "best"
     action_change: float = 0.0
     replan_every: int = 1

@@ -41,7 +41,16 @@ class Setup:
         config, known = self.config, dict[str, Any](row=row, split=self.config.split)
         if row in BLIND:
             return known
-        names = ("goal_space", "goal_blur", "over", "action_change", "replan_every", "context_frames", "run_on")
+        names = (
+            "goal_space",
+            "goal_blur",
+            "goal_doubt",
+            "over",
+            "action_change",
+            "replan_every",
+            "context_frames",
+            "run_on",
+        )
         known |= {name: getattr(config, name) for name in names}
         known["settings"] = config.settings.get(row.removeprefix(ORACLE), {})
         if not row.startswith(ORACLE):
@@ -84,7 +93,7 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     world = simulator.as_world_model() if simulator else model
     goals = np.stack([recording.goal_frame for recording in chosen])
     if config.goal_space == "state":  # read by the world model's probe in both worlds
-        objective: Objective = GoalState(model, goals, TOLERANCE, config.over)
+        objective: Objective = GoalState(model, goals, TOLERANCE, config.over, doubt=config.goal_doubt)
     else:
         objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
     if config.action_change:

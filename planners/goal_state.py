@@ -10,16 +10,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from planners.checks import at_least
 from planners.objective import FRAMES_AT_ONCE, Objective, Outcome, Over
 from v2w_env.frames import check_frames, to_model
 from world_model.model import WorldModel
 
 
 class GoalState(Objective):
-    """Mean squared distance from a goal state, each number in units of its tolerance.
+    """Expected squared distance from a goal state, each number in units of its tolerance, on average over the numbers.
 
     Both sides are read off latents by :class:`~world_model.state_probe.StateProbe`, so no imagined frame is decoded,
-    and things that are out of place cost the more the further they are away.
+    and things that are out of place cost the more the further they are away. Where an imagined frame leaves open what
+    happened, as after a wild collision, the probe's doubt adds to the cost: plans are preferred whose outcome is known.
 
     Args:
         model: world model with a state probe (``v2w train train=probe``).
@@ -29,6 +31,7 @@ class GoalState(Objective):
             for how much each varies in the recording (and 1 radian for angles).
         over: which steps count, see :class:`~planners.objective.Objective`.
         discount: of ``over="discounted"``.
+        doubt: weight of the probe's variance; 1 makes the cost an expectation, 0 leaves it out.
 
     Raises:
         ValueError: a model without probe, a goal of another shape, or a tolerance that is not positive.
@@ -41,8 +44,11 @@ class GoalState(Objective):
         tolerance: float | Sequence[float] | None = None,
         over: Over = "last",
         discount: float = 0.95,
+        doubt: float = 1.0,
     ) -> None:
         super().__init__(over, discount)
+        at_least("doubt", doubt, 0)
+        self.doubt = doubt
         if model.state_probe is None:
             raise ValueError("model: expected one with a state probe; train one with `v2w train train=probe`")
         self.model, self.probe = model, model.state_probe
@@ -52,7 +58,7 @@ class GoalState(Objective):
             goal = check_frames(goal, "goal", ("h w 3", "b h w 3"), model.config.frame_size)
             frames = to_model(goal if goal.ndim == 4 else goal[None], model.device)
             with torch.no_grad():
-                self.goal = self._read(frames)
+                self.goal, _ = self._read(frames)
         elif goal.shape[-1:] == (length,) and goal.ndim <= 2 and np.isfinite(goal).all():
             self.goal = torch.as_tensor(goal, dtype=torch.float32, device=model.device).reshape(-1, length)
         else:
@@ -77,11 +83,12 @@ class GoalState(Objective):
                 f"goal: expected one, or one per environment ({b}), got {len(self.goal)}; use select(rows)"
             )
         if outcome.model is self.model:
-            states = self.probe(rearrange(outcome.latents, "b n h c y x -> (b n h) c y x"))
+            states, deviations = self.probe(rearrange(outcome.latents, "b n h c y x -> (b n h) c y x"))
         else:  # a world of its own, such as a simulator: only its frames mean something here
-            states = self._read(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
+            states, deviations = self._read(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
         apart = self.probe.difference(states.unflatten(0, (b, n, h)), self.goal[:, None, None])
-        return (apart / self._tolerance).square().mean(-1)
+        squares = apart.square() + self.doubt * deviations.unflatten(0, (b, n, h)).square()
+        return (squares / self._tolerance.square()).mean(-1)
 
     def select(self, rows: Sequence[int]) -> GoalState:
         if len(self.goal) == 1:
@@ -90,7 +97,8 @@ class GoalState(Objective):
         other.__dict__.update(self.__dict__, goal=self.goal[list(rows)])
         return other
 
-    def _read(self, frames: Tensor) -> Tensor:
-        """States ``[m d]`` of frames ``[m 3 h w]`` in [-1, 1]."""
+    def _read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """States ``[m d]`` of frames ``[m 3 h w]`` in [-1, 1], and their deviations."""
         parts = frames.split(FRAMES_AT_ONCE)
-        return torch.cat([self.probe(self.model.encode(part[:, None])[:, 0]) for part in parts])
+        states, deviations = zip(*(self.probe(self.model.encode(part[:, None])[:, 0]) for part in parts), strict=True)
+        return torch.cat(states), torch.cat(deviations)

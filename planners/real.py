@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from v2w_env.action_blocks import ActionBlocks
 from v2w_env.collect.frames import FrameSource, image_key, resize
+from v2w_env.infos import sub_env_info
 from v2w_env.spaces import space_from_spec
 from world_model.types import ActionSpec
 
@@ -64,7 +65,7 @@ def open_envs(
     Args:
         spec: of the world model's actions.
         frame_size: of its frames; those of the environments are resized to it.
-        frame_skip: environment steps per action.
+        frame_skip: environment steps that each action is held for.
         action_block: of the world model; environments that take single actions are given blocks one by one.
 
     Raises:
@@ -76,25 +77,23 @@ def open_envs(
     singles = [envs] if isinstance(envs, gym.Env) else list(envs)
     if not singles or not all(isinstance(env, gym.Env) for env in singles):
         raise ValueError(f"envs: expected an environment, some in a list, or a vector environment, got {envs!r}")
-    singles = [in_blocks(env, spec, action_block) for env in singles]
-    return _List(singles, frame_size, frame_skip)
+    return _List([at_pace(env, spec, frame_skip, action_block) for env in singles], frame_size)
 
 
-def in_blocks(env: gym.Env, spec: ActionSpec, length: int) -> gym.Env:
-    """``env``, taking blocks of actions where ``spec`` has them and it does not yet.
+def at_pace(env: gym.Env, spec: ActionSpec, frame_skip: int, action_block: int) -> gym.Env:
+    """``env`` with one step for each action of the world model; it may take blocks of actions already.
 
     Raises:
         ValueError: another action space.
     """
-    if length > 1 and env.action_space.shape != spec.shape:
-        env = ActionBlocks(env, length)
-    check_actions(env.action_space, spec)
-    return env
+    paced = ActionBlocks(env, 1 if env.action_space.shape == spec.shape else action_block, frame_skip)
+    check_actions(paced.action_space, spec)
+    return paced
 
 
 class _List:
-    def __init__(self, envs: list[gym.Env], frame_size: tuple[int, int], frame_skip: int) -> None:
-        self.envs, self.frame_skip, self.num_envs = envs, frame_skip, len(envs)
+    def __init__(self, envs: list[gym.Env], frame_size: tuple[int, int]) -> None:
+        self.envs, self.num_envs = envs, len(envs)
         self._sources = [FrameSource(env, frame_size) for env in envs]
 
     def reset(self, seed: int | None, options: Options) -> np.ndarray:
@@ -107,20 +106,12 @@ class _List:
         return np.stack(frames)
 
     def step(self, actions: np.ndarray, rows: Sequence[int]) -> RealStep:
-        results = [self._step_one(row, action) for row, action in zip(rows, actions, strict=True)]
-        frames, rewards, terminated, truncated, infos = zip(*results, strict=True)
+        results = [self.envs[row].step(action) for row, action in zip(rows, actions, strict=True)]
+        observations, rewards, terminated, truncated, infos = zip(*results, strict=True)
+        frames = [self._sources[row](observation) for row, observation in zip(rows, observations, strict=True)]
         return RealStep(
             np.stack(frames), np.array(rewards, np.float64), np.array(terminated), np.array(truncated), list(infos)
         )
-
-    def _step_one(self, row: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        total = 0.0
-        for _ in range(self.frame_skip):
-            observation, reward, terminated, truncated, info = self.envs[row].step(action)
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return self._sources[row](observation), total, bool(terminated), bool(truncated), info
 
 
 class _Vector:
@@ -159,7 +150,7 @@ class _Vector:
                 frames[row] = self._frame(infos["final_obs"][row])
         elif self._mode is AutoresetMode.DISABLED and ended.any():
             self.envs.reset(options={"reset_mask": ended})
-        each = [_info_of(infos, row) for row in index]
+        each = [sub_env_info(infos, row) for row in index]
         return RealStep(frames[index], np.asarray(rewards)[index], terminated[index], truncated[index], each)
 
     def _frames(self, observations: Any) -> np.ndarray:
@@ -178,15 +169,6 @@ def _options_each(options: Options, count: int) -> list[dict[str, Any] | None]:
     if len(options) != count:
         raise ValueError(f"options: expected one dictionary per environment ({count}), got {len(options)}")
     return [None if one is None else dict(one) for one in options]
-
-
-def _info_of(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """One sub-environment's part of a vector environment's infos."""
-    return {
-        key: _info_of(value, row) if isinstance(value, dict) else value[row]
-        for key, value in infos.items()
-        if not key.startswith("_") and infos.get(f"_{key}", np.zeros(row + 1, np.bool_))[row]
-    }
 
 
 def check_actions(space: gym.Space[Any], spec: ActionSpec) -> None:

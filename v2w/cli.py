@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import v2w
@@ -96,13 +96,21 @@ POSITIONAL = {"info": "TARGET", "convert": "SOURCE", "download": "NAME", "agent 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
-    parser = _parser()
+    """Run a command, or say which there are where none is named.
+
+    Returns:
+        the exit status: 0, or 2 after a user's mistake (one line on stderr), 130 after Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if " ".join(arguments[:2]) in ABOUT:  # a command of two words
+    group = [name for name in ABOUT if arguments and name.startswith(f"{arguments[0]} ")]  # of two words
+    if not arguments or (group and arguments[1:] in ([], ["-h"], ["--help"])):
+        _parser(group or ABOUT).print_help()
+        return 0
+    parser = _parser(ABOUT)
+    if " ".join(arguments[:2]) in ABOUT:
         arguments[:2] = [" ".join(arguments[:2])]
-    elif known := [name for name in ABOUT if arguments and name.startswith(f"{arguments[0]} ")]:
-        parser.error(" or ".join(f"v2w {name}" for name in known))
+    elif group:
+        parser.error(" or ".join(f"v2w {name}" for name in group))
     options, rest = parser.parse_known_args(arguments)  # argparse leaves what follows an option in the middle
     if unknown := [argument for argument in rest if argument.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -153,7 +161,8 @@ def _spelled_out(overrides: Sequence[str]) -> list[str]:
     return spelled
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
+    """A parser that knows these commands."""
     parser = argparse.ArgumentParser(
         prog="v2w",
         description="Video diffusion world models as Gymnasium environments.",
@@ -162,7 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vid2world-gym {v2w.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
-    for name, about in ABOUT.items():
+    for name in names:
+        about = ABOUT[name]
         command = commands.add_parser(
             name,
             help=about,

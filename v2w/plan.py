@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from planners import MPC, ActionChange, GoalImage, GoalState, MPCConfig, MPCStep, Objective, make_planner
 from planners.objective import Over
-from planners.real import in_blocks
+from planners.real import at_pace
 from v2w.plan_film import Moment, pictures, write
 from v2w_env import Vid2WorldEnv
 from v2w_env.collect.frames import FrameSource, resize
@@ -46,7 +46,7 @@ class PlanConfig:
             start and the goal.
         goal_space: what is compared with the goal, ``"latent"``, ``"pixels"`` or, where the world model has a probe,
             ``"state"``.
-        goal_tolerance: of states, see :class:`planners.GoalState`.
+        goal_tolerance, goal_doubt: of states, see :class:`planners.GoalState`.
         goal_blur: how far both are blurred first, see :class:`planners.GoalImage`.
         over: which imagined frames should look like the goal, see :class:`planners.Objective`.
         action_change: weight of :class:`planners.ActionChange`.
@@ -71,6 +71,7 @@ class PlanConfig:
     goal_steps: int = 25
     goal_space: Literal["latent", "pixels", "state"] = "pixels"
     goal_tolerance: tuple[float, ...] | None = None
+    goal_doubt: float = 1.0
     goal_blur: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     over: Over = "all"
     action_change: float = 0.0
@@ -125,7 +126,7 @@ def run(config: PlanConfig) -> dict[str, float]:
 
             with bar:
                 result = mpc.run(
-                    _Begun(_in_blocks(real, model), task.begun.actions, model.config.frame_skip),
+                    _Begun(real, _paced(real, model), task.begun.actions),
                     torch.Generator().manual_seed(config.seed),
                     seed=config.seed,
                     history=[task.begun],
@@ -156,7 +157,7 @@ def run(config: PlanConfig) -> dict[str, float]:
 
 def _objective(config: PlanConfig, model: WorldModel, goal: Frame) -> Objective:
     if config.goal_space == "state":
-        objective: Objective = GoalState(model, goal, config.goal_tolerance, config.over)
+        objective: Objective = GoalState(model, goal, config.goal_tolerance, config.over, doubt=config.goal_doubt)
     else:
         objective = GoalImage(model, goal, config.goal_space, config.over, blur=config.goal_blur)
     return objective + config.action_change * ActionChange() if config.action_change else objective
@@ -172,15 +173,15 @@ def _simulator(config: PlanConfig, model: WorldModel) -> gym.Env:
         kwargs = image_settings(id, model.config.frame_size)
     env = make_simulator(id, kwargs)
     try:
-        _in_blocks(env, model)
+        _paced(env, model)
     except ValueError:
         env.close()
         raise
     return env
 
 
-def _in_blocks(env: gym.Env, model: WorldModel) -> gym.Env:
-    return in_blocks(env, model.config.actions, model.config.action_block)
+def _paced(env: gym.Env, model: WorldModel) -> gym.Env:
+    return at_pace(env, model.config.actions, model.config.frame_skip, model.config.action_block)
 
 
 @dataclass(frozen=True)
@@ -192,17 +193,16 @@ class _Task:
 
 
 class _Begun(gym.Wrapper):
-    """An environment whose episodes begin with given actions."""
+    """An environment whose episodes begin with given actions of the world model, which ``paced`` takes."""
 
-    def __init__(self, env: gym.Env, actions: NDArray[Any], frame_skip: int) -> None:
+    def __init__(self, env: gym.Env, paced: gym.Env, actions: NDArray[Any]) -> None:
         super().__init__(env)
-        self._actions, self._frame_skip = actions, frame_skip
+        self._paced, self._actions = paced, actions
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
         for action in self._actions:
-            for _ in range(self._frame_skip):
-                observation, _, _, _, info = self.env.step(action)
+            observation, _, _, _, info = self._paced.step(action)
         return observation, info
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from world_model.exact import ExactModule
 
 SMALLEST_SIDE = 4  # of the map that is flattened: coarse, but where things are still counts
+DOUBTS = (-6.0, 2.0)  # logarithms of the smallest and the largest deviation of an error, in those of the recording
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class StateProbeConfig:
 
 
 class StateProbe(ExactModule):
-    """Latent frames ``[n c h w]`` to the states ``[n d]`` that they show, in the recording's own units.
+    """Latent frames ``[n c h w]`` to the states ``[n d]`` that they show, in the recording's own units, and to how far
+    these are likely to be off.
 
     Angles are learned as sine and cosine, and come out between -pi and pi.
 
@@ -92,20 +94,27 @@ class StateProbe(ExactModule):
         self.deviation.copy_(states.std(0, correction=0).clamp_min(1e-6))
         self.mean[self._turning], self.deviation[self._turning] = 0.0, 1.0
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """``[n c h w] -> [n d]``."""
-        outputs = self.outputs(latents)
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """``[n c h w]`` -> states ``[n d]``, and the standard deviations ``[n d]`` of the errors to be expected."""
+        outputs, doubts = self.outputs(latents)
+        return self.states(outputs), self.deviation * doubts.exp()
+
+    def outputs(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """What training looks at: ``[n k]``, standardised numbers and then the sines and the cosines of the angles; and
+        ``[n d]``, logarithms of the deviations of the states' errors, standardised too."""
+        latents = latents.float()
+        places = self.places.expand(len(latents), -1, -1, -1)
+        found = self.look(torch.cat([latents, places], dim=1))
+        outputs, doubts = found.split([found.shape[1] - self.config.length, self.config.length], dim=1)
+        return outputs, doubts.clamp(*DOUBTS)
+
+    def states(self, outputs: Tensor) -> Tensor:
+        """``[n k] -> [n d]``: the states that outputs stand for."""
         count = len(self._straight)
         sine, cosine = outputs[:, count:].chunk(2, dim=1)
         columns = torch.cat([outputs[:, :count], torch.atan2(sine, cosine)], dim=1)
         back = torch.tensor([*self._straight, *self._turning], device=columns.device).argsort()
         return self.mean + self.deviation * columns[:, back]
-
-    def outputs(self, latents: Tensor) -> Tensor:
-        """What training looks at ``[n k]``: standardised numbers, then the sines and the cosines of the angles."""
-        latents = latents.float()
-        places = self.places.expand(len(latents), -1, -1, -1)
-        return self.look(torch.cat([latents, places], dim=1))
 
     def targets(self, states: Tensor) -> Tensor:
         """What :meth:`outputs` should be for frames of the states ``[n d]``."""
@@ -136,7 +145,7 @@ def _look(config: StateProbeConfig, latent_shape: tuple[int, int, int]) -> nn.Se
         layers += [*_convolution(before, out, 2), *_convolution(out, out, 1)]
         before, height, width = out, -(-height // 2), -(-width // 2)
     hidden = [nn.Flatten(), nn.Linear(before * height * width, config.features), nn.SiLU()]
-    return nn.Sequential(*layers, *hidden, nn.Linear(config.features, config.length + len(config.angles)))
+    return nn.Sequential(*layers, *hidden, nn.Linear(config.features, 2 * config.length + len(config.angles)))
 
 
 def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:

@@ -40,15 +40,17 @@ def outcome(model: WorldModel, b: int = 2, n: int = 3, h: int = 4) -> Outcome:
 
 def test_the_cost_is_the_mean_square_in_tolerances(probing: WorldModel) -> None:
     seen, probe = outcome(probing), cast(StateProbe, probing.state_probe)
-    states = probe(rearrange(seen.latents, "b n h c y x -> (b n h) c y x")).unflatten(0, (2, 3, 4))
+    states, doubts = (x.unflatten(0, (2, 3, 4)) for x in probe(rearrange(seen.latents, "b n h c y x -> (b n h) c y x")))
     goal = states[1, 2, 3].numpy() + np.array([20.0, 0.0, 2 * math.pi], np.float32)
-    costs = GoalState(probing, goal, tolerance=(10, 5, 0.1)).per_step(seen)
+    costs = GoalState(probing, goal, tolerance=(10, 5, 0.1), doubt=0).per_step(seen)
     assert costs.shape == (2, 3, 4) and float(costs[1, 2, 3]) == pytest.approx(4 / 3, rel=1e-3)
     apart = probe.difference(states, torch.as_tensor(goal)) / torch.tensor([10.0, 5.0, 0.1])
     torch.testing.assert_close(costs, apart.square().mean(-1))
-    one = GoalState(probing, goal, tolerance=10.0).per_step(seen)
+    expected = GoalState(probing, goal, tolerance=(10, 5, 0.1), doubt=2).per_step(seen)
+    torch.testing.assert_close(expected - costs, 2 * (doubts / torch.tensor([10.0, 5.0, 0.1])).square().mean(-1))
+    one = GoalState(probing, goal, tolerance=10.0, doubt=0).per_step(seen)
     assert not torch.allclose(one, costs)
-    own = GoalState(probing, goal).per_step(seen)
+    own = GoalState(probing, goal, doubt=0).per_step(seen)
     torch.testing.assert_close(own, (apart * torch.tensor([10.0, 5.0, 0.1]) / probe.deviation).square().mean(-1))
 
 
@@ -58,7 +60,7 @@ def test_an_image_is_reached_by_itself_and_nothing_is_decoded(
     seen = outcome(probing)
     seen.latents[1, 2, -1] = probing.encode(to_model(goal[None, None]))[0, 0]
     monkeypatch.setattr(probing, "decode", lambda latents: pytest.fail("decoded"))
-    costs = GoalState(probing, goal)(seen)
+    costs = GoalState(probing, goal, doubt=0)(seen)
     assert costs.shape == (2, 3) and float(costs[1, 2]) == pytest.approx(0, abs=1e-6)
     assert (costs.flatten()[:-1] > 1e-6).all()
 
@@ -68,7 +70,7 @@ def test_real_frames_of_another_world_are_encoded(probing: WorldModel, goal: np.
     seen = outcome(probing, 1, 1, 1)
     frames = to_model(goal[None, None, None])
     real = replace(seen, model=other, latents=torch.full_like(seen.latents, torch.nan), seen=frames)
-    assert float(GoalState(probing, goal)(real)) == pytest.approx(0, abs=1e-6)
+    assert float(GoalState(probing, goal, doubt=0)(real)) == pytest.approx(0, abs=1e-6)
 
 
 def test_each_environment_has_its_goal(probing: WorldModel) -> None:
@@ -104,6 +106,7 @@ def test_a_planner_searches_with_it(probing: WorldModel) -> None:
         (np.zeros(3), {"tolerance": 0.0}, "tolerance"),
         (np.zeros(3), {"tolerance": (1.0, 2.0)}, "tolerance: expected 3 positive"),
         (np.zeros(3), {"over": "some"}, "over"),
+        (np.zeros(3), {"doubt": -1.0}, "doubt"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -14,9 +14,10 @@ from tests.trainer.conftest import SIZE, run_config
 from tests.trainer.test_autoencoder_training import curve
 from world_model.data import read_minari
 from world_model.model import WorldModel
+from world_model.state_probe import StateProbe, StateProbeConfig
 from world_model.trainer import OptimizerConfig, ProbeTrainConfig, train_probe
 from world_model.trainer.latents import encoded
-from world_model.trainer.probe import read_states
+from world_model.trainer.probe import probe_loss, read_states
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +53,36 @@ def test_it_finds_the_square(dataset: Path, world: Path, tmp_path: Path) -> None
     episodes = encoded(recorded, "train", bundle, tmp_path / "cache")
     states, _ = read_states(recorded, "train", ("place", "direction"))
     with torch.no_grad():
-        off = model.state_probe.difference(model.state_probe(episodes.latents.float()), states).abs()
+        found, expected = model.state_probe(episodes.latents.float())
+        off = model.state_probe.difference(found, states).abs()
     spread = (states - states.mean(0)).abs().mean(0)
     assert (off[:, :2].mean(0) < 0.4 * spread[:2]).all() and off[:, 2].mean() < 0.6
+    assert 0.4 < (off.square().mean() / expected.square().mean()).sqrt() < 2.5  # it knows how good it is
     card = (bundle / "card.md").read_text()
     assert card.startswith("# Tiny") and "| place.1 |" in card and card.count("## State probe") == 1
     assert curve(tmp_path / "run", "validation/latents")
     before, after = load_file(world / "model.safetensors"), load_file(bundle / "model.safetensors")
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"state_probe"}
+
+
+def test_doubt_is_learned_where_frames_say_nothing() -> None:
+    torch.manual_seed(0)
+    probe = StateProbe(StateProbeConfig(("place",), (1,), channels=4, features=8), (4, 4, 4))
+    states = torch.randn(400, 1)
+    probe.set_statistics(states)
+    clear = torch.rand(400) < 0.5
+    latents = torch.where(clear[:, None, None, None], states[:, :, None, None], torch.tensor(9.0)).repeat(1, 4, 4, 4)
+    optimizer = torch.optim.Adam(probe.parameters(), lr=1e-2)
+    for _ in range(300):
+        loss = probe_loss(probe, latents, states)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found, doubt = probe(latents)
+    assert float(doubt[clear].mean()) < 0.3 and 0.6 < float(doubt[~clear].mean()) < 1.6
+    assert float((found - states)[clear].abs().mean()) < 0.2
 
 
 def test_a_resumed_run_is_the_uninterrupted_run(dataset: Path, world: Path, tmp_path: Path) -> None:

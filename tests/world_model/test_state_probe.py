@@ -30,23 +30,22 @@ def probe() -> StateProbe:
 
 def test_states_have_the_recordings_units(probe: StateProbe) -> None:
     assert CONFIG.names == ["agent.0", "agent.1", "block.0", "block.1", "block.2"] and CONFIG.length == 5
-    states = probe(torch.randn(7, 4, 16, 12))
-    assert states.shape == (7, 5) and states.dtype == torch.float32
+    states, deviations = probe(torch.randn(7, 4, 16, 12))
+    assert states.shape == deviations.shape == (7, 5) and states.dtype == torch.float32 and bool((deviations > 0).all())
+    assert (deviations[:, 3] / deviations[:, 0]).median() > 100  # each in its own unit
     assert (states[:, 3] - 503).abs().max() < 600 and (states[:, 0] - 3.5).abs().max() < 1
     assert states[:, 4].abs().max() <= math.pi
 
 
-def test_targets_are_what_outputs_become(probe: StateProbe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_are_what_outputs_become(probe: StateProbe) -> None:
     states = torch.tensor([[3.2, 8.0, 60.0, 500.0, 3.0], [3.9, 5.0, 10.0, 900.0, -1.0]])
-    monkeypatch.setattr(probe, "outputs", lambda latents: probe.targets(states))
-    torch.testing.assert_close(probe(torch.zeros(2, 4, 16, 12)), states, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(probe.states(probe.targets(states)), states, rtol=1e-5, atol=1e-4)
 
 
-def test_angles_in_the_middle_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_angles_in_the_middle_keep_their_place() -> None:
     probe = StateProbe(StateProbeConfig(("a",), (4,), angles=(2, 0)), (4, 8, 8))
     states = torch.tensor([[1.0, 20.0, -2.0, 30.0]])
-    monkeypatch.setattr(probe, "outputs", lambda latents: probe.targets(states))
-    torch.testing.assert_close(probe(torch.zeros(1, 4, 8, 8)), states)
+    torch.testing.assert_close(probe.states(probe.targets(states)), states)
 
 
 def test_angles_differ_by_the_shorter_way(probe: StateProbe) -> None:

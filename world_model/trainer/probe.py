@@ -29,6 +29,7 @@ from world_model.trainer.stepped_batches import SteppedBatches, spread_batches
 from world_model.trainer.stepping import SteppedModule
 
 SECTION = "## State probe"
+DOUBT_WEIGHT = 0.05  # of the likelihood beside the error
 NEAR = 0.1  # deviations from the truth within which errors count squared, beyond which plainly
 
 
@@ -235,18 +236,35 @@ class ProbeModule(SteppedModule):
             self.log(f"validation/{name}", loss, prog_bar=True, batch_size=len(batch["states"]))
 
     def _loss(self, latents: Tensor, states: Tensor) -> Tensor:
-        return functional.smooth_l1_loss(self.probe.outputs(latents), self.probe.targets(states), beta=NEAR)
+        return probe_loss(self.probe, latents, states)
+
+
+def probe_loss(probe: StateProbe, latents: Tensor, states: Tensor) -> Tensor:
+    """The error of the states, and the negative log likelihood of that error under the deviation that the probe gives.
+
+    The latter teaches the deviation alone: errors count alike whether the probe expected them or not.
+    """
+    outputs, doubts = probe.outputs(latents)
+    with torch.no_grad():
+        off = probe.difference(probe.states(outputs), states) / probe.deviation
+    likelihood = doubts + off.square() * (-2 * doubts).exp() / 2
+    return functional.smooth_l1_loss(outputs, probe.targets(states), beta=NEAR) + DOUBT_WEIGHT * likelihood.mean()
 
 
 @torch.inference_mode()
-def errors(probe: StateProbe, frames: ProbeFrames, of: str, batch: int = 512) -> Tensor:
-    """How far off each number is, `[n d]`, in its unit; `of` is "latents" or "imagined"."""
-    found = []
+def errors(probe: StateProbe, frames: ProbeFrames, of: str, batch: int = 512) -> tuple[Tensor, Tensor]:
+    """How far off each number is, and how far the probe expected it to be, `[n d]` each, in the numbers' units.
+
+    Args:
+        of: "latents" or "imagined".
+    """
+    off, expected = [], []
     for rows in torch.arange(len(frames)).split(batch):
         part = frames.__getitems__(rows.tolist())
-        read = probe(part["latents"] if of == "latents" else part["imagined"])
-        found.append(probe.difference(read, part["states"]).abs())
-    return torch.cat(found)
+        states, deviations = probe(part["latents"] if of == "latents" else part["imagined"])
+        off.append(probe.difference(states, part["states"]).abs())
+        expected.append(deviations)
+    return torch.cat(off), torch.cat(expected)
 
 
 def section(config: ProbeTrainConfig, probe: StateProbe, validation: ProbeFrames, trainer: L.Trainer) -> str:
@@ -254,9 +272,11 @@ def section(config: ProbeTrainConfig, probe: StateProbe, validation: ProbeFrames
     kinds = {"recorded": "latents"} | ({"imagined": "imagined"} if config.imagined_share else {})
     columns = []
     for of in kinds.values():
-        off = errors(probe, validation, of)
-        columns += [off.mean(0), off.quantile(0.95, dim=0)]
-    header = [f"{kind} frames, {measure}" for kind in kinds for measure in ("mean", "95th percentile")]
+        off, expected = errors(probe, validation, of)
+        within = (off <= 2 * expected).float().mean(0)
+        columns += [off.mean(0), off.quantile(0.95, dim=0), within]
+    measures = ("mean", "95th percentile", "share within 2 of the expected deviations")
+    header = [f"{kind} frames, {measure}" for kind in kinds for measure in measures]
     rows = [
         f"| {name} | {' | '.join(f'{float(column[place]):.3g}' for column in columns)} |"
         for place, name in enumerate(probe.config.names)
