@@ -33,12 +33,15 @@ class GuardConfig:
         history_noise_level: Level (0..999) of the noise under which the world model sees past frames: a dream that
             is never quite the same twice. ``None``: the model's own.
         eta: Fresh noise in every denoising step (0..1), for models that take several. ``None``: the model's own.
+        temperature: Scale of the noise that frames are denoised from; above 1 dreams vary more, below 1 less. ``None``:
+            the model's own.
         observation_noise: Standard deviation of noise on what the agent sees in training: in grey levels (0..255),
             or in units of latents.
     """
 
     history_noise_level: int | None = None
     eta: float | None = None
+    temperature: float | None = None
     observation_noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,7 +51,7 @@ class GuardConfig:
 
     def apply(self, sampling: SamplingConfig) -> SamplingConfig:
         """``sampling`` with these guards."""
-        changes = {key: getattr(self, key) for key in ("history_noise_level", "eta")}
+        changes = {key: getattr(self, key) for key in ("history_noise_level", "eta", "temperature")}
         return replace(sampling, **{key: value for key, value in changes.items() if value is not None})
 
 

@@ -39,11 +39,11 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     """
 
     def __init__(self, simulator: gym.Env, config: WorldModelConfig, action_range: ActionRange = "native") -> None:
-        expected, self._block = space_from_spec(config.actions), config.action_block
-        space = simulator.action_space if self._block == 1 else ActionBlocks(simulator, self._block).action_space
+        self._paced = ActionBlocks(simulator, config.action_block, config.frame_skip)
+        expected, space = space_from_spec(config.actions), self._paced.action_space
         if type(space) is not type(expected) or space.shape != expected.shape:
             raise ValueError(f"simulator: expected the actions that the world model learned, {expected}, got {space}")
-        self.simulator, self._skip = simulator, config.frame_skip
+        self.simulator = simulator
         self._source = FrameSource(simulator, config.frame_size)
         self._adapter = ActionAdapter(config.actions, action_range)
         self.observation_space = gym.spaces.Box(0, 255, (*config.frame_size, 3), np.uint8)
@@ -63,16 +63,11 @@ class RealEnv(gym.Env[np.ndarray, Any]):
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Raises :class:`gymnasium.error.InvalidAction` as the imagined environment does."""
-        native = self._adapter.check(action, (), "action")
-        held = iter(np.repeat(native if self._block > 1 else native[None], self._skip, axis=0))
-        total, steps, terminated, truncated = 0.0, 0, False, False
-        observation: Any = None
-        info: dict[str, Any] = {}
-        while steps < self._skip * self._block and not (terminated or truncated):
-            observation, reward, terminated, truncated, info = self.simulator.step(next(held))
-            total, steps = total + float(reward), steps + 1
+        native = self._adapter.check(action, (), "action")[()]  # simulators expect a discrete one as a scalar
+        observation, reward, terminated, truncated, info = self._paced.step(native)
         self._frame = self._source(observation)
-        return self._frame.copy(), total, bool(terminated), bool(truncated), {**info, "simulator_steps": steps}
+        info = {**info, "simulator_steps": self._paced.simulator_steps}
+        return self._frame.copy(), reward, terminated, truncated, info
 
     def render(self) -> np.ndarray:
         """The newest frame, uint8 ``[h w 3]``."""

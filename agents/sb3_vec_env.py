@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from agents.errors import DreamError
 from agents.spaces import in_bounds, zero_based
 from agents.sub_env import SubEnv
+from v2w_env.infos import sub_env_info
 from v2w_env.state import EnvState
 from v2w_env.vector_env import Vid2WorldVectorEnv
 
@@ -61,7 +62,7 @@ class WorldModelVecEnv(VecEnv):
         observations, infos = self.env.reset(seed=seeds, options=options)
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = [_of_row(infos, row) for row in range(self.num_envs)]
+        self.reset_infos = [sub_env_info(infos, row) for row in range(self.num_envs)]
         self._state = self.env.get_state()
         return observations
 
@@ -104,7 +105,7 @@ class WorldModelVecEnv(VecEnv):
         """Each step's own infos; those of resets go where SB3 keeps them."""
         result = []
         for row in range(self.num_envs):
-            info = _of_row(infos, row)
+            info = sub_env_info(infos, row)
             if dones[row]:
                 final = info.pop("final_info", {})
                 del info["final_obs"]
@@ -171,16 +172,6 @@ class WorldModelVecEnv(VecEnv):
         self.env.set_state(self._state)
         self._reset_seeds()
         self._reset_options()
-
-
-def _of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """One sub-environment's part of Gymnasium's vector infos, numbers as Python numbers."""
-    info = {}
-    for key, value in infos.items():
-        if f"_{key}" in infos and infos[f"_{key}"][row]:
-            one = _of_row(value, row) if isinstance(value, dict) else value[row]
-            info[key] = one.item() if isinstance(one, np.generic) else one
-    return info
 
 
 def _batched_options(options: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

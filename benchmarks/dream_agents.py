@@ -41,6 +41,7 @@ from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
 from world_model.model import WorldModel
 
+PPO = PPOConfig(learning_rate=3e-4, batch_size=512)
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "features", "features_dim", "final_learning_rate",
@@ -80,7 +81,7 @@ class DreamAgentsConfig:
     deterministic: bool = False
     horizon: int | None = None
     dream_horizon: int | None = None
-    ppo: PPOConfig = field(default_factory=PPOConfig)
+    ppo: PPOConfig = PPO
     num_envs: int = 32
     frame_stack: int = 4
     features: Features = "small"

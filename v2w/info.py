@@ -60,6 +60,7 @@ def describe_model(model: WorldModel, folder: Path) -> str:
     parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     sizes = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parts.items() if count)
     sampling, steps = config.sampling, config.frame_skip * config.action_block
+    scales = f"guidance {sampling.guidance_scale:g}, temperature {sampling.temperature:g}"
     lines = [
         ("world model", config.name),
         ("imitates", config.source_env or "not said"),
@@ -67,7 +68,7 @@ def describe_model(model: WorldModel, folder: Path) -> str:
         ("actions", f"{actions.kind}, {actions.size} value(s){bounds}{counts}"),
         ("parameters", f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M ({sizes})"),
         ("memory", f"{config.context_frames} context frames at reset, window of {config.window} frames"),
-        ("sampling", f"{sampling.num_sampling_steps} step(s), guidance {sampling.guidance_scale:g}"),
+        ("sampling", f"{sampling.num_sampling_steps} step(s), {scales}"),
     ]
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     lines.append(("on disk", f"{size / 1e6:.1f} MB"))

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from v2w_env.config import EnvConfig
-from v2w_env.infos import single_info
+from v2w_env.infos import sub_env_info
 from v2w_env.rng import SubEnvRng
 from v2w_env.state import EnvState
 from v2w_env.vector_env import Vid2WorldVectorEnv
@@ -75,13 +75,14 @@ class Vid2WorldEnv(gym.Env[np.ndarray, Any]):
         if options is not None and "reset_mask" in options:
             raise ValueError("options['reset_mask']: only vector environments have sub-envs to choose from")
         observations, infos = self._vector.reset(seed=seed, options=options)
-        return observations[0], single_info(infos)
+        return observations[0], sub_env_info(infos, 0)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Imagine one step; raises as :meth:`Vid2WorldVectorEnv.step` does."""
         native = self._vector.check_step(action, ())[None]
         observations, rewards, terminated, truncated, infos = self._vector.step_native(native, np.zeros(1, np.bool_))
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), single_info(infos)
+        info = sub_env_info(infos, 0)
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> np.ndarray | None:
         """The newest frame, uint8 ``[h w 3]``; ``None`` without ``render_mode="rgb_array"``."""

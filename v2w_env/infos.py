@@ -12,13 +12,13 @@ def row_info(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
     return {key: value[row].item() if value.ndim == 1 else value[row].copy() for key, value in info.items()}
 
 
-def single_info(infos: dict[str, Any]) -> dict[str, Any]:
-    """The info of a vector environment's only sub-environment."""
+def sub_env_info(infos: dict[str, Any], row: int) -> dict[str, Any]:
+    """What one sub-environment reported in a vector environment's infos, numbers as Python numbers."""
     info = {}
     for key, value in infos.items():
-        if f"_{key}" in infos and infos[f"_{key}"][0]:
-            first = value[0]
-            info[key] = first.item() if isinstance(first, np.generic) else first
+        if f"_{key}" in infos and infos[f"_{key}"][row]:
+            one = sub_env_info(value, row) if isinstance(value, dict) else value[row]
+            info[key] = one.item() if isinstance(one, np.generic) else one
     return info
 
 

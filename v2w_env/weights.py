@@ -11,6 +11,7 @@ import torch
 
 from v2w_env.config import EnvConfig
 from v2w_env.datasets import DATASETS
+from v2w_env.registration import BUNDLES
 from world_model import bundle
 from world_model.model import WorldModel
 
@@ -23,6 +24,7 @@ def load_model(config: EnvConfig) -> WorldModel:
 
     Raises:
         gymnasium.error.MissingArgument: No checkpoint was named, or the dataset's published one is not here.
+        FileNotFoundError: The registered id's weights are not part of this installation.
         ValueError: It cannot be read, or a setting does not fit it; the message names it.
     """
     if isinstance(config.checkpoint, WorldModel):
@@ -88,6 +90,11 @@ def _find(config: EnvConfig) -> Path:
         )
     assert isinstance(config.checkpoint, (str, Path))
     path = Path(config.checkpoint).expanduser()
+    if path.parent == BUNDLES and not path.is_dir():
+        raise FileNotFoundError(
+            f"the world model {path.name!r} is not in this installation, which has no folder {path} with its weights; "
+            "checkpoint=FOLDER takes a model that you trained yourself with `v2w train`"
+        )
     if path.is_file() or (path.is_dir() and not (path / bundle.CONFIG).is_file() and _has_checkpoint(path)):
         return path.resolve()
     if not path.exists() and published_name(config.checkpoint):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,8 @@ class SamplingConfig:
         guidance_scale: 1 is off; above 1 the newest action is stressed, at the price of one more frame per pass.
         guidance_rescale: 0..1, how far guidance keeps the prediction's standard deviation.
         eta: 0 is deterministic DDIM, 1 draws fresh noise in every step.
+        temperature: scales the noise that a new frame is denoised from, and that which `eta` adds; 1 is the model's
+            own, below it frames are likelier and blander, above it more varied.
         history_noise_level: level (0..999) at which past frames are shown to the network.
         spacing: ``trailing`` starts at pure noise, ``uniform`` below it.
         mode: ``reference`` samples as the published code does, for its weights and numbers: past frames are not
@@ -37,6 +40,7 @@ class SamplingConfig:
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0
     eta: float = 0.0
+    temperature: float = 1.0
     history_noise_level: int = 0
     spacing: Spacing = "trailing"
     mode: Literal["standard", "reference"] = "standard"
@@ -59,6 +63,13 @@ class SamplingConfig:
             )
         if not 0 <= self.history_noise_level < 1000:
             raise ValueError(f"history_noise_level: expected 0..999, got {self.history_noise_level}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature: expected a number above 0, got {self.temperature}")
+        if self.mode == "reference" and self.temperature != 1:
+            raise ValueError(
+                "temperature: the reference mode samples as the published code does, so it takes only 1; got "
+                f"{self.temperature}; use mode='standard'"
+            )
         for name, upper in (("guidance_rescale", 1.0), ("eta", 1.0)):
             if not 0 <= getattr(self, name) <= upper:
                 raise ValueError(f"{name}: expected 0..{upper:g}, got {getattr(self, name)}")

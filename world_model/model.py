@@ -179,7 +179,8 @@ class WorldModel(nn.Module):
         sampling = sampling or self.config.sampling
         table, action = self._table(sampling), action.to(state.action)
         past, _ = self._as_history(state.latent[:, None], sampling, generator)
-        new = NextFrame(past, self._history_level(sampling), action, draw_noise(past.shape, generator, past.device))
+        noise = sampling.temperature * draw_noise(past.shape, generator, past.device)
+        new = NextFrame(past, self._history_level(sampling), action, noise)
         if self.recomputes:
             sampler, known = self._window_sampler(table, sampling), sampling.mode == "reference"
             cache, latent = recompute(sampler, self.config.window - 1, state, new, known, generator)
@@ -209,7 +210,8 @@ class WorldModel(nn.Module):
             mask = torch.ones_like(mask)
         cond = conditioning(aligned, mask, scene)
         dropped = without_actions(cond, torch.zeros_like(mask), scene)
-        x = draw_noise((*aligned.shape[:2], *self.config.latent_shape), generator, frame.device)
+        shape = (*aligned.shape[:2], *self.config.latent_shape)
+        x = sampling.temperature * draw_noise(shape, generator, frame.device)
         draw = partial(draw_noise, generator=generator, device=frame.device)
         return self._window_sampler(self._table(sampling), sampling).together(x, cond, dropped, draw)
 
@@ -233,7 +235,9 @@ class WorldModel(nn.Module):
 
     def _table(self, sampling: SamplingConfig) -> DDIMTable:
         full = sampling.mode == "standard"
-        return ddim_table(self.schedule, sampling.num_sampling_steps, sampling.spacing, sampling.eta, full)
+        return ddim_table(
+            self.schedule, sampling.num_sampling_steps, sampling.spacing, sampling.eta, full, sampling.temperature
+        )
 
     def _window_sampler(self, table: DDIMTable, sampling: SamplingConfig) -> WindowSampler:
         over: Literal["all", "newest"] = "all" if sampling.mode == "reference" else "newest"

@@ -15,7 +15,7 @@ class NextFrame:
         past: ``[b 1 c h w]``, the newest known frame as the network is shown it from now on: a little noisy.
         past_level: its noise level.
         action: ``[b a]``, leads from that frame to the one to be imagined.
-        noise: ``[b 1 c h w]``, where the denoising starts.
+        noise: ``[b 1 c h w]``, where the denoising starts, already scaled by the temperature.
     """
 
     past: Tensor

@@ -95,10 +95,16 @@ def test_a_mistake_gets_one_line(
     assert message in error and error.startswith(f"v2w agent {arguments[0]}: ") and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["agent"], ["agent", "play"], ["agent", "--help"]])
+@pytest.mark.parametrize("arguments", [["agent"], ["agent", "--help"], ["agent", "-h"]])
 def test_agent_alone_says_what_there_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "agent train  " in out and "agent eval  " in out and "rollout  " not in out and not err
+
+
+def test_agents_do_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
+        cli.main(["agent", "play"])
     assert exit_.value.code == 2 and "v2w agent train or v2w agent eval" in capsys.readouterr().err
 
 

@@ -25,6 +25,14 @@ def test_help_names_the_commands_without_loading_torch() -> None:
     assert result.stdout.endswith("False\n")
 
 
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    alone = capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert alone.out == capsys.readouterr().out and "agent train" in alone.out and not alone.err
+
+
 @pytest.mark.parametrize("command", list(cli.ABOUT))
 def test_the_help_of_a_command_lists_examples_groups_and_settings(
     command: str, capsys: pytest.CaptureFixture[str]
@@ -133,7 +141,15 @@ def test_info_of_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_of_a_world_model(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(tiny_bundle)]) == 0
     out = capsys.readouterr().out
-    for part in ("tiny", "gym_pusht/PushT-v0", "16 x 16", "box, 2 value(s), 0 to 512", "2 of 4 frames", "# Tiny"):
+    for part in (
+        "tiny",
+        "gym_pusht/PushT-v0",
+        "16 x 16",
+        "box, 2 value(s), 0 to 512",
+        "2 of 4 frames",
+        "temperature 1\n",
+        "# Tiny",
+    ):
         assert part in out
 
 

@@ -42,6 +42,25 @@ def test_blocks_are_played_in_order_and_end_with_the_episode() -> None:
     assert (observation, reward, terminated) == (5, 2.0, True)
 
 
+def test_each_action_of_a_block_is_held() -> None:
+    counter = Counter()
+    env = ActionBlocks(counter, 2, frame_skip=2)
+    env.reset()
+    first, second = block = env.action_space.sample()
+    assert env.step(block)[:2] == (4, 4.0) and env.simulator_steps == 4
+    assert np.array_equal(counter.taken, [first, first, second, second])
+    assert env.step(block)[:3] == (5, 1.0, True) and env.simulator_steps == 1
+
+
+def test_single_actions_are_held_as_they_are() -> None:
+    counter = Counter()
+    env = ActionBlocks(counter, 1, frame_skip=3)
+    assert env.action_space is counter.action_space
+    env.reset()
+    assert env.step(action := env.action_space.sample())[:2] == (3, 3.0) and env.simulator_steps == 3
+    assert np.array_equal(counter.taken, [action] * 3)
+
+
 def test_wrong_lengths() -> None:
     with pytest.raises(ValueError, match="action_block"):
         ActionBlocks(Counter(), 0)

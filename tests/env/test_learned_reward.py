@@ -158,6 +158,6 @@ def test_bad_choices(judging: WorldModel) -> None:
 def test_take_cover_is_registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     spec = gym.spec("Vid2World-DoomTakeCover-v0")
     assert spec.max_episode_steps == 525
-    monkeypatch.setattr("v2w_env.entry_points.BUNDLES", tmp_path)
+    monkeypatch.setattr("v2w_env.weights.BUNDLES", tmp_path)
     with pytest.raises(FileNotFoundError, match="'doom_take_cover' is not in this installation"):
         gym.make("Vid2World-DoomTakeCover-v0", checkpoint=str(tmp_path / "doom_take_cover"))

@@ -60,8 +60,8 @@ def test_the_shipped_id(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
     spec = gym.spec("Vid2World-PushT-v0")
     assert spec.max_episode_steps == 300
     assert gym.make("Vid2World-PushT-v0", checkpoint=bundle).spec.max_episode_steps == 300  # type: ignore[union-attr]
-    monkeypatch.setattr("v2w_env.entry_points.BUNDLES", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"'pusht' is not in this installation.*checkpoint="):
+    monkeypatch.setattr("v2w_env.weights.BUNDLES", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"'pusht' is not in this installation.*checkpoint=FOLDER.*`v2w train`"):
         gym.make("Vid2World-PushT-v0", checkpoint=tmp_path / "pusht")
     assert Path(spec.kwargs["checkpoint"]) == registration.BUNDLES / "pusht"
 

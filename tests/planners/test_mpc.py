@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from planners import CEM, ICEM, MPC, CEMConfig, GoalImage, ICEMConfig, MPCConfig, MPCStep, Outcome, Planner, Reward
 from planners.history import History
+from planners.real import open_envs
 from tests.conftest import ACTION_SPECS
 from tests.planners.conftest import SIZE, TARGET, generator, generators, near_target, small_model
 from v2w_env import EnvConfig, Vid2WorldEnv, Vid2WorldVectorEnv
@@ -198,6 +199,18 @@ def test_actions_are_held_as_in_the_recordings(planner: Planner[Any]) -> None:
     assert len(env.taken) == 5, "the second action was cut short by the end of the episode"
     assert result.rewards.tolist() == [[3.0, 2.0]]
     assert np.array_equal(np.stack(env.taken)[[0, 3]], result.actions[0])
+
+
+def test_each_action_of_a_block_is_held_as_in_the_recordings() -> None:
+    env = Dot(length=7)
+    envs = open_envs(env, ACTION_SPECS["box"].block(2), SIZE, frame_skip=2, action_block=2)
+    envs.reset(0, None)
+    first, second = block = np.array([[0, 10], [500, 300]], np.float32)
+    step = envs.step(block[None], [0])
+    assert np.array_equal(np.stack(env.taken), [first, first, second, second])
+    assert step.rewards.tolist() == [4.0] and not step.terminated.any()
+    step = envs.step(block[None], [0])
+    assert step.rewards.tolist() == [3.0] and step.terminated.all() and len(env.taken) == 7
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))

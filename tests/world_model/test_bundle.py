@@ -35,6 +35,13 @@ def test_reset_clips_round_trip(tiny_bundle: Path, tiny_model: WorldModel) -> No
     assert clips is not None and clips["frames"].shape == (2, 4, 16, 16, 3) and clips["actions"].shape == (2, 3, 2)
 
 
+def test_sampling_settings_that_came_later_are_the_models_own(copied: Path) -> None:
+    values = yaml.safe_load((copied / "config.yaml").read_text())
+    assert values["sampling"].pop("temperature") == 1.0
+    (copied / "config.yaml").write_text(yaml.safe_dump(values))
+    assert WorldModel.from_pretrained(copied).config.sampling.temperature == 1.0
+
+
 def test_truncated_weights(copied: Path) -> None:
     path = copied / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])

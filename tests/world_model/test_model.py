@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import world_model.model
 from tests.conftest import ACTION_SPECS, make_tiny_model
 from world_model.diffusion.guidance import GuidedDenoiser, guide
 from world_model.diffusion.loss import LossConfig, training_loss
@@ -15,6 +16,7 @@ from world_model.diffusion.noise_levels import LevelConfig, draw_levels
 from world_model.diffusion.samplers import ddim_step, ddim_table
 from world_model.diffusion.schedule import Schedule
 from world_model.model import SamplingConfig, WorldModel
+from world_model.next_frame import NextFrame
 from world_model.types import ActionSpec, Conditioning, incoming_actions
 
 
@@ -100,6 +102,57 @@ def test_ddim_with_a_perfect_denoiser_recovers_the_clean_latent(steps: int, eta:
     torch.testing.assert_close(x, clean, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("norm, way", [("frame", "stream"), ("clip", "recompute")])
+def test_temperature_scales_the_noise_of_the_new_frame_alone(
+    norm: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = make_tiny_model(temporal_norm=norm), []
+    step = getattr(world_model.model, way)
+
+    def watched(*given: object) -> object:
+        seen.extend(one for one in given if isinstance(one, NextFrame))
+        return step(*given)
+
+    monkeypatch.setattr(world_model.model, way, watched)
+    for temperature in (1.0, 0.5):
+        g = torch.Generator().manual_seed(0)
+        sampling = SamplingConfig(temperature=temperature, history_noise_level=200)
+        state = model.init_state(torch.zeros(2, 3, 4, 4, 4), torch.zeros(2, 2, 2), g, sampling)
+        model.step(state, torch.zeros(2, 2), g, sampling)
+    own, halved = seen
+    assert torch.equal(halved.noise, own.noise / 2) and 0.8 < float(own.noise.std()) < 1.2
+    assert torch.equal(halved.past, own.past) and bool(own.past.any())
+
+
+@pytest.mark.parametrize("norm", ["frame", "clip"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("together", [False, True])
+def test_dreams_differ_less_the_colder_they_are(norm: str, eta: float, together: bool) -> None:
+    model = make_tiny_model(temporal_norm=norm)
+
+    def spread(temperature: float) -> float:
+        g = torch.Generator().manual_seed(0)
+        sampling = SamplingConfig(4, eta=eta, temperature=temperature)
+        if together:
+            return float(model.imagine_clip(torch.zeros(8, 3, 16, 16), torch.zeros(8, 2, 2), g, sampling).std(0).mean())
+        state = model.init_state(torch.ones(1, 3, 4, 4, 4), torch.zeros(1, 2, 2), g).repeat(8)
+        return float(model.step(state, torch.zeros(8, 2), g, sampling)[1].std(0).mean())
+
+    assert spread(0.1) < 0.3 * spread(1.0) and spread(2.0) > 1.5 * spread(1.0)
+
+
+def test_temperature_scales_what_eta_adds() -> None:
+    schedule, g = Schedule(), torch.Generator().manual_seed(0)
+    x, v, noise = torch.randn(3, 2, 1, 4, 4, 4, generator=g)
+
+    def down(noise: torch.Tensor, temperature: float) -> torch.Tensor:
+        table = ddim_table(schedule, 4, eta=1.0, temperature=temperature)
+        return ddim_step(table, 2, x, v, schedule.signal(torch.full((2, 1), table.levels[2])), noise)
+
+    torch.testing.assert_close(down(noise, 0.5), down(noise / 2, 1.0), atol=1e-5, rtol=0)
+    assert float((down(noise, 0.5) - down(noise, 1.0)).std()) > 0.1
+
+
 @pytest.mark.parametrize("steps", [7, 11, 15, 20, 25, 33, 61])
 def test_no_nan_at_the_zero_signal_level_for_any_number_of_steps(steps: int) -> None:
     model = make_tiny_model()
@@ -134,6 +187,13 @@ def test_rollout_is_repeated_stepping() -> None:
         (lambda m, s: SamplingConfig(num_sampling_steps=0), "num_sampling_steps: expected at least 1"),
         (lambda m, s: SamplingConfig(eta=2.0), "eta: expected 0..1"),
         (lambda m, s: SamplingConfig(history_noise_level=1000), "history_noise_level"),
+        (lambda m, s: SamplingConfig(temperature=0), "temperature: expected a number above 0, got 0"),
+        (lambda m, s: SamplingConfig(temperature=float("nan")), "temperature: expected a number above 0, got nan"),
+        (lambda m, s: SamplingConfig(temperature=float("inf")), "temperature: expected a number above 0, got inf"),
+        (
+            lambda m, s: SamplingConfig(2, temperature=0.9, mode="reference"),
+            "temperature: the reference mode .* only 1; got 0.9; use mode='standard'",
+        ),
     ],
 )
 def test_bad_calls_say_what_was_expected(call: Callable[..., object], message: str) -> None:

@@ -63,6 +63,7 @@ class DDIMTable:
     alphas_prev: np.ndarray
     sigmas: np.ndarray
     scale_ratio: np.ndarray
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -70,13 +71,19 @@ class DDIMTable:
 
 @lru_cache(maxsize=64)
 def ddim_table(
-    schedule: Schedule, num_steps: int, spacing: Spacing = "trailing", eta: float = 0.0, full_denoising: bool = True
+    schedule: Schedule,
+    num_steps: int,
+    spacing: Spacing = "trailing",
+    eta: float = 0.0,
+    full_denoising: bool = True,
+    temperature: float = 1.0,
 ) -> DDIMTable:
     """The coefficients of a run.
 
     Args:
         full_denoising: let the last step end at signal 1. The reference ends at level 0 (signal 0.99915), which
             leaves noise of standard deviation 0.03 in the result.
+        temperature: scales the fresh noise of each step, but not the share of noise that is taken away for it.
     """
     levels = sampling_levels(num_steps, spacing, schedule.config.num_levels)
     # The tables follow the float32 buffers, as the reference's do.
@@ -87,7 +94,7 @@ def ddim_table(
     sigmas = eta * np.sqrt((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev))
     scale = schedule.scale[index]
     scale_prev = np.concatenate([scale[:1], scale[:-1]])
-    return DDIMTable(levels, alphas, alphas_prev, sigmas, scale_prev / scale)
+    return DDIMTable(levels, alphas, alphas_prev, sigmas, scale_prev / scale, temperature)
 
 
 def ddim_step(table: DDIMTable, step: int, noisy: Tensor, v: Tensor, signal: Tensor, noise: Tensor | None) -> Tensor:
@@ -106,5 +113,5 @@ def ddim_step(table: DDIMTable, step: int, noisy: Tensor, v: Tensor, signal: Ten
         out = out + direction**0.5 * noise_from_v(noisy, v, signal)
     if sigma:
         assert noise is not None
-        out = out + sigma * noise
+        out = out + table.temperature * sigma * noise
     return out
