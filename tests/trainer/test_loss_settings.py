@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from world_model.diffusion.loss import LossConfig, training_loss
+from world_model.diffusion.loss import MOST_SALIENT, LossConfig, denoising_error, salience, training_loss
 from world_model.diffusion.schedule import Schedule
 from world_model.types import Conditioning, Scene
 
@@ -63,3 +63,40 @@ def test_wrong_settings_are_named() -> None:
         LossConfig(objective="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="loss.first_action: expected hidden or zero, got 'none'"):
         LossConfig(first_action="none")  # type: ignore[arg-type]
+
+
+def test_what_is_unusual_where_it_is_weighs_more() -> None:
+    latents = 0.1 * torch.randn(20, 5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    latents[7, 2, :, 1, 1] = 3.0  # a rare thing, in one frame at one place
+    latents[:, :, :, 0, 0] += 5.0  # always there
+    weights = salience(latents, 0.5)
+    assert weights.shape == (20, 5, 1, 3, 3) and float(weights.mean()) == pytest.approx(1)
+    assert (weights == weights.max()).nonzero()[0].tolist() == [7, 2, 0, 1, 1]
+    usual = float(weights[:, :, :, 0, 0].mean())
+    assert float(weights[7, 2, 0, 1, 1]) == pytest.approx(usual * (1 + 0.5 * MOST_SALIENT) / 1.5, rel=0.1)
+
+
+def test_errors_count_by_the_weights_of_their_places() -> None:
+    generator, schedule = torch.Generator().manual_seed(0), Schedule()
+    latents, noise = torch.randn(2, 2, 3, 4, 4, 4, generator=generator)
+    levels = torch.tensor([[10, 500, 999], [0, 300, 700]])
+    there = torch.zeros(2, 3, 1, 4, 4)
+    there[..., 1, 2] = 16.0
+    cond = Conditioning(torch.ones(2, 3, 2), torch.ones(2, 3))
+    weighted = denoising_error(Recorder(), schedule, latents, levels, noise, cond, there)
+    alone = [x[..., 1:2, 2:3] for x in (latents, noise)]
+    torch.testing.assert_close(weighted, denoising_error(Recorder(), schedule, alone[0], levels, alone[1], cond))
+
+
+@pytest.mark.parametrize("objective", ["diffusion_forcing", "teacher_forcing"])
+def test_salience_reaches_the_loss(objective: Any) -> None:
+    def loss(strength: float) -> float:
+        generator = torch.Generator().manual_seed(0)
+        latents, actions = torch.randn(4, 4, 4, 3, 3, generator=generator), torch.ones(4, 3, 2)
+        config = LossConfig(objective=objective, salience=strength)
+        return float(training_loss(Recorder(), Schedule(), latents, actions, config, generator)[0])
+
+    # Unusual latents are large ones, which a network that predicts nothing gets more wrong.
+    assert loss(5.0) > 1.05 * loss(0.0)
+    with pytest.raises(ValueError, match=r"loss\.salience"):
+        LossConfig(salience=-1.0)

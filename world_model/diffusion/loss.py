@@ -16,6 +16,8 @@ from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
 from world_model.types import Conditioning, Scene, incoming_actions
 
+MOST_SALIENT = 16.0  # squared deviations from the usual, beyond which nothing counts more
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -38,6 +40,10 @@ class LossConfig:
             would learn that chance events vanish.
         self_history_passes: most times the past is predicted from an already predicted past, once per chained error.
         context_frames: frames at the start of a clip that stay recorded ones.
+        salience: how much more the loss looks where a frame is not as usual. Small things that decide, such as a far
+            missile, are lost in the mean over a frame; with this, a place weighs 1 plus ``salience`` times the squared
+            distance of its latent from the batch's mean there, in deviations, up to ``MOST_SALIENT``. Rare things then
+            turn up a little more often than they should.
     """
 
     objective: Literal["diffusion_forcing", "teacher_forcing"] = "diffusion_forcing"
@@ -49,8 +55,11 @@ class LossConfig:
     self_history_start: Literal["noise", "drawn"] = "noise"
     self_history_passes: int = 1
     context_frames: int = 4
+    salience: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.salience >= 0:
+            raise ValueError(f"loss.salience: expected 0 or more, got {self.salience}")
         if self.objective not in ("diffusion_forcing", "teacher_forcing"):
             raise ValueError(f"loss.objective: expected diffusion_forcing or teacher_forcing, got {self.objective!r}")
         if self.first_action not in ("hidden", "zero"):
@@ -89,8 +98,9 @@ def training_loss(
         cond = replace(cond, context=scene.context, concat=repeat(scene.concat, "b c h w -> b t c h w", t=t))
     levels = draw_levels((b, t), config.levels, generator).to(latents.device)
     noise = _noise(latents, generator)
+    weights = salience(latents, config.salience) if config.salience else None
     if config.objective == "diffusion_forcing":
-        error = denoising_error(network, schedule, latents, levels, noise, cond)
+        error = denoising_error(network, schedule, latents, levels, noise, cond, weights)
         return error.mean(), _logs(error, levels)
 
     known = replace(cond, action_mask=mask)  # the past happened: its actions are never hidden
@@ -98,17 +108,41 @@ def training_loss(
     history = latents
     if config.self_history:
         history = _own_history(teacher, latents, config)
-    error = teacher.error(history, latents, levels, noise)[:, 1:]
+    error = teacher.error(history, latents, levels, noise, weights)[:, 1:]
     return error.mean(), _logs(error, levels[:, 1:])
 
 
 def denoising_error(
-    network: Denoiser, schedule: Schedule, latents: Tensor, levels: Tensor, noise: Tensor, cond: Conditioning
+    network: Denoiser,
+    schedule: Schedule,
+    latents: Tensor,
+    levels: Tensor,
+    noise: Tensor,
+    cond: Conditioning,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Squared error of v per frame, ``[b t]``; latents shrink with the level where the schedule rescales."""
+    """Squared error of v per frame, ``[b t]``; latents shrink with the level where the schedule rescales.
+
+    Args:
+        weights: of places, ``[b t 1 h w]``.
+    """
     scaled, signal = latents * schedule.rescale(levels), schedule.signal(levels)
     v, _ = network(add_noise(scaled, noise, signal), levels, cond)
-    return (v - v_target(scaled, noise, signal)).square().mean((2, 3, 4))
+    return _per_frame(v - v_target(scaled, noise, signal), weights)
+
+
+def salience(latents: Tensor, strength: float) -> Tensor:
+    """How much each place of ``latents [b t c h w]`` counts, ``[b t 1 h w]``, 1 on average; see `LossConfig`."""
+    usual, spread = latents.mean((0, 1)), latents.std((0, 1), correction=0).clamp_min(1e-3)
+    unusual = ((latents - usual) / spread).square().mean(2, keepdim=True).clamp_max(MOST_SALIENT)
+    weights = 1 + strength * unusual
+    return weights / weights.mean()
+
+
+def _per_frame(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean square ``[b t]`` of an error ``[b t c h w]``."""
+    square = error.square()
+    return (square if weights is None else weights * square).mean((2, 3, 4))
 
 
 @dataclass(frozen=True)
@@ -137,10 +171,10 @@ class _Teacher:
         v, _ = self.network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)
         return v[:, t:]
 
-    def error(self, history: Tensor, latents: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+    def error(self, history: Tensor, latents: Tensor, levels: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
         scaled, signal = latents * self.schedule.rescale(levels), self.schedule.signal(levels)
         v = self.predict(history, add_noise(scaled, noise, signal), levels, self.cond)
-        return (v - v_target(scaled, noise, signal)).square().mean((2, 3, 4))
+        return _per_frame(v - v_target(scaled, noise, signal), weights)
 
     def imagine(self, history: Tensor, recorded: Tensor, start: Literal["noise", "drawn"]) -> Tensor:
         """Every frame predicted in one step, given the history before it, from noise or from a noisy recorded one."""
