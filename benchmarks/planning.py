@@ -28,13 +28,13 @@ from v2w_env.config import check_names
 from world_model.data import open_dataset
 from world_model.progress import progress_bar
 
-_SEARCH = {"horizon": 5, "start": "hold"}
+_SEARCH = {"horizon": 5, "start": "hold", "warm_iterations": 2}
 _SETTINGS: dict[str, dict[str, Any]] = {  # 320 candidates each, but for the gradient planner
     "cem": {**_SEARCH, "num_candidates": 64, "num_iterations": 5, "initial_std": 0.4},
     "icem": {**_SEARCH, "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4, "noise_exponent": 1.0},
     "mppi": {**_SEARCH, "num_candidates": 64, "num_iterations": 5},
     "shooting": {"horizon": 5, "num_candidates": 320},
-    "gradient": {**_SEARCH, "num_candidates": 4, "num_iterations": 20},
+    "gradient": {"horizon": 5, "start": "hold", "num_candidates": 4, "num_iterations": 20},
 }
 
 
@@ -69,7 +69,7 @@ class PlanningConfig:
     seeds: int = 3
     rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_cem", "cem")
     settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
-    goal_space: Literal["latent", "pixels", "state"] = "pixels"
+    goal_space: Literal["latent", "pixels", "state"] = "state"
     goal_blur: tuple[float, ...] = (0.0,)
     goal_doubt: float = 1.0
     over: Over = "best"
