@@ -36,6 +36,7 @@ from agents.wrappers import stacked
 from benchmarks import report
 from benchmarks.command_line import run
 from benchmarks.kept_lines import KeptLines
+from benchmarks.loading import digest
 from benchmarks.report import Table, Target, number
 from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
@@ -125,7 +126,7 @@ def main(config: DreamAgentsConfig) -> dict[str, Any]:
     recorded = open_dataset(config.dataset)
     steps = config.real_steps
     if steps is None:
-        steps = sum(len(recorded.read(index)) for index in recorded.ids("train"))
+        steps = sum(recorded.reader.num_frames(index) - 1 for index in recorded.ids("train"))
     scores = []
     for row, seed, policy in _policies(config, model, steps):
         scores.append(_score(config, model, row, seed, policy))
@@ -185,7 +186,8 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
 def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int) -> Policy:
     """An agent with the same settings that learned in the real simulator, for `steps` steps."""
     folder = Path(config.work) / f"real_{seed}"
-    facts = {key: value for key, value in asdict(config).items() if key in TRAINED} | {"steps": steps}
+    facts = {key: value for key, value in asdict(config).items() if key in TRAINED}
+    facts |= {"steps": steps, "weights": digest(model)}
     _claim(folder / "settings.json", facts)
     if not (folder / "agent.zip").exists():
         agent_range = load_dream(config.env_id, config.env_kwargs, config.dream_horizon).world.config.action_range
@@ -221,6 +223,8 @@ def _score(config: DreamAgentsConfig, model: WorldModel, row: str, seed: int, po
     own = () if row == RANDOM else (*TRAINED, "steps", "guards") if row == DREAM else (*TRAINED, "real_steps")
     names = ("episodes", "seed", "deterministic", "horizon", *own)
     facts = {key: value for key, value in asdict(config).items() if key in names}
+    if row != RANDOM:
+        facts["weights"] = digest(model)
     kept = KeptLines(Path(config.work), f"{row}-{seed}", {"row": row, "of_seed": seed, **facts})
     if not kept.lines:
         arena = RealArena(partial(make_real_env, model.config, horizon=config.horizon), min(8, config.episodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -38,3 +39,11 @@ def locate(checkpoint: str) -> Path | str:
         return BUNDLES / checkpoint
     names = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
     raise FileNotFoundError(f"checkpoint: expected a folder or one of the shipped models {names}, got {checkpoint!r}")
+
+
+def digest(model: WorldModel) -> str:
+    """Short name of a model's weights, for results that are kept."""
+    found = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        found.update(tensor.detach().float().numpy().tobytes())
+    return found.hexdigest()[:16]

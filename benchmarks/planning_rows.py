@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from benchmarks.loading import digest
 from benchmarks.planning_log import Attempt
 from benchmarks.planning_simulator import PushTSimulator, SimulatorMPC
 from benchmarks.planning_tasks import ANGLE, BUDGET, DISTANCE, Recording, Task, TaskEnv
@@ -54,7 +54,7 @@ class Setup:
         known |= {name: getattr(config, name) for name in names}
         known["settings"] = config.settings.get(row.removeprefix(ORACLE), {})
         if not row.startswith(ORACLE):
-            known["weights"], known["dtype"] = _digest(self.model), config.dtype
+            known["weights"], known["dtype"] = digest(self.model), config.dtype
         return known
 
 
@@ -138,10 +138,3 @@ def _shares(result: MPCResult) -> np.ndarray:
 
 def _known(costs: np.ndarray) -> tuple[float, ...]:
     return tuple(float(cost) for cost in costs[np.isfinite(costs)])
-
-
-def _digest(model: WorldModel) -> str:
-    found = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        found.update(tensor.detach().float().numpy().tobytes())
-    return found.hexdigest()[:16]

@@ -258,7 +258,7 @@ def test_own_policy(tmp_path: Path) -> None:
     [
         ({"policy": "rndom"}, r"policy: expected one of \['doom_mix', 'pusht_mix', 'pusht_planning', 'random'\]"),
         ({"policy": "nowhere:policy"}, "cannot import 'nowhere:policy'"),
-        ({"policy": "pusht_mix", "env_kwargs": {"kind": "Discrete"}}, "expects PushT's action space"),
+        ({"policy": "pusht_mix", "env_kwargs": {"kind": "Discrete"}}, "expect PushT's action space"),
         ({"env_id": "NotThere-v0"}, r"cannot make 'NotThere-v0'.*Install"),
         ({"env_id": "not_there/Env-v0"}, "cannot make 'not_there/Env-v0'"),
         ({"env_id": NO_PIXELS}, "gives no image"),

@@ -16,6 +16,7 @@ from world_model.data import read_minari
 from world_model.model import WorldModel
 from world_model.state_probe import StateProbe, StateProbeConfig
 from world_model.trainer import OptimizerConfig, ProbeTrainConfig, train_probe
+from world_model.trainer.additions import with_section
 from world_model.trainer.latents import encoded
 from world_model.trainer.probe import probe_loss, read_states
 
@@ -124,3 +125,10 @@ def test_another_worlds_recording_is_refused(dataset: Path, tmp_path: Path) -> N
     other = make_tiny_model(PUSHT_ACTIONS, (8, 8), channel_mult=(1,), attention_downsampling=(1,))
     with pytest.raises(ValueError, match=r"dataset: expected what .* was trained on, frames of \(8, 8\)"):
         train_probe(config(dataset, other.save_pretrained(tmp_path / "other"), tmp_path / "run"))
+
+
+def test_a_cards_other_sections_stay() -> None:
+    card = "# Tiny\n\nText.\n\n## State probe\n\nold\n\n## Reward head\n\nkept\n"
+    assert with_section(card, "## State probe\n\nnew\n") == (
+        "# Tiny\n\nText.\n\n## Reward head\n\nkept\n\n## State probe\n\nnew\n"
+    )

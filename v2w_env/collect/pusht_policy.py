@@ -54,7 +54,7 @@ def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float])
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or space.shape != (2,):
         raise ValueError(
-            f"policy 'pusht_mix' expects PushT's action space Box(0, 512, (2,)), got {space}; use 'random'"
+            f"policy: PushT's mixes expect PushT's action space Box(0, 512, (2,)), got {space}; use 'random'"
         )
     name = str(rng.choice(list(behaviours), p=list(behaviours.values())))
     act = _KINDS[name](rng)

@@ -20,6 +20,7 @@ from world_model.data import DatasetConfig, RecordedDataset, open_dataset
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
 from world_model.state_probe import StateProbe, StateProbeConfig
+from world_model.trainer.additions import read_world, save_world
 from world_model.trainer.fit import fit
 from world_model.trainer.frames import as_it_is
 from world_model.trainer.imagined import imagined
@@ -88,16 +89,7 @@ def train_probe(config: ProbeTrainConfig) -> Path:
     torch.manual_seed(config.run.seed)
     recorded = open_dataset(config.dataset)
     source = bundle.locate(config.world_model)
-    world = WorldModel.from_pretrained(source, dtype=getattr(torch, bundle.load_config(source).dtype))
-    if world.config.actions != recorded.action_spec or world.config.frame_size != tuple(recorded.frame_size):
-        raise ValueError(
-            f"dataset: expected what {source} was trained on, frames of {world.config.frame_size} and actions "
-            f"{world.config.actions}, got {tuple(recorded.frame_size)} and {recorded.action_spec}"
-        )
-    if world.conditioner is not None and config.imagined_share:
-        raise ValueError(
-            f"imagined_share: expected 0 for a world model that is conditioned on an image, got {config.imagined_share}"
-        )
+    world = read_world(source, recorded, config.imagined_share)
     data = ProbeDataModule(config, world, recorded, source)
     data.setup("fit")
     assert data.train is not None and data.validation is not None
@@ -108,10 +100,7 @@ def train_probe(config: ProbeTrainConfig) -> Path:
     trainer = fit(module, data, config.run)
     world.state_probe = probe.eval().requires_grad_(False).to(world.device)
     world.config = replace(world.config, state_probe=settings)
-    text = (source / bundle.CARD).read_text() if (source / bundle.CARD).is_file() else f"# {world.config.name}\n"
-    text = text.partition(SECTION)[0].rstrip() + "\n\n" + section(config, probe, data.validation, trainer)
-    clips = bundle.load_episodes(source, world.config.actions)
-    return world.to("cpu").save_pretrained(Path(config.run.folder) / "bundle", clips, text)
+    return save_world(world, source, Path(config.run.folder), section(config, probe, data.validation, trainer))
 
 
 class ProbeBatch(TypedDict):

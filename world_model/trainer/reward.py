@@ -16,6 +16,7 @@ from world_model.calibration import reliability
 from world_model.data import DatasetConfig, RecordedDataset, open_dataset
 from world_model.model import WorldModel
 from world_model.reward_head import RewardHead, RewardHeadConfig
+from world_model.trainer.additions import read_world, save_world
 from world_model.trainer.fit import fit
 from world_model.trainer.frames import as_it_is
 from world_model.trainer.imagined import imagined
@@ -93,10 +94,9 @@ def train_reward(config: RewardTrainConfig) -> Path:
         trainer.validate(module, datamodule=data, verbose=False)
     world.reward_head.load_state_dict(module.best)
     world.reward_head.eval().requires_grad_(False)
-    text = (source / bundle.CARD).read_text() if (source / bundle.CARD).is_file() else f"# {world.config.name}\n"
-    text = text.partition(SECTION)[0].rstrip() + "\n\n" + section(config, world.reward_head, data.validation, trainer)
-    clips = bundle.load_episodes(source, world.config.actions)
-    return world.to("cpu").save_pretrained(Path(config.run.folder) / "bundle", clips, text)
+    return save_world(
+        world, source, Path(config.run.folder), section(config, world.reward_head, data.validation, trainer)
+    )
 
 
 def world_with_head(config: RewardTrainConfig, recorded: RecordedDataset, folder: Path) -> WorldModel:
@@ -105,17 +105,7 @@ def world_with_head(config: RewardTrainConfig, recorded: RecordedDataset, folder
     Raises:
         ValueError: if it does not fit the recording or the settings.
     """
-    dtype = getattr(torch, bundle.load_config(folder).dtype)
-    world = WorldModel.from_pretrained(folder, dtype=dtype)
-    if world.config.actions != recorded.action_spec or world.config.frame_size != tuple(recorded.frame_size):
-        raise ValueError(
-            f"dataset: expected what {folder} was trained on, frames of {world.config.frame_size} and actions "
-            f"{world.config.actions}, got {tuple(recorded.frame_size)} and {recorded.action_spec}"
-        )
-    if world.conditioner is not None and config.imagined_share:
-        raise ValueError(
-            f"imagined_share: expected 0 for a world model that is conditioned on an image, got {config.imagined_share}"
-        )
+    world = read_world(folder, recorded, config.imagined_share)
     world.reward_head = RewardHead(config.head, world.config.actions, world.config.latent_shape)
     world.config = replace(world.config, reward_head=config.head)
     return world

@@ -1,0 +1,45 @@
+"""What is trained onto a finished world model, a reward head or a state probe: reading it, and saving it with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from world_model import bundle
+from world_model.data import RecordedDataset
+from world_model.model import WorldModel
+
+
+def read_world(folder: Path, recorded: RecordedDataset, imagined_share: float) -> WorldModel:
+    """The trained world model, in the type it is run in.
+
+    Raises:
+        ValueError: if it does not fit the recording, or cannot imagine it (`imagined_share` above 0).
+    """
+    world = WorldModel.from_pretrained(folder, dtype=getattr(torch, bundle.load_config(folder).dtype))
+    if world.config.actions != recorded.action_spec or world.config.frame_size != tuple(recorded.frame_size):
+        raise ValueError(
+            f"dataset: expected what {folder} was trained on, frames of {world.config.frame_size} and actions "
+            f"{world.config.actions}, got {tuple(recorded.frame_size)} and {recorded.action_spec}"
+        )
+    if world.conditioner is not None and imagined_share:
+        raise ValueError(
+            f"imagined_share: expected 0 for a world model that is conditioned on an image, got {imagined_share}"
+        )
+    return world
+
+
+def save_world(world: WorldModel, source: Path, folder: Path, section: str) -> Path:
+    """Save the world model with the clips of the bundle `source`, and its card with a section added or replaced."""
+    text = (source / bundle.CARD).read_text() if (source / bundle.CARD).is_file() else f"# {world.config.name}\n"
+    clips = bundle.load_episodes(source, world.config.actions)
+    return world.to("cpu").save_pretrained(folder / "bundle", clips, with_section(text, section))
+
+
+def with_section(card: str, section: str) -> str:
+    """A card whose section of the same title, if it has one, is replaced; other sections stay."""
+    title = section.partition("\n")[0]
+    first, *others = card.split("\n## ")
+    kept = [first, *(f"## {other}" for other in others if f"## {other}".partition("\n")[0] != title)]
+    return "\n\n".join(part.strip() for part in (*kept, section)) + "\n"
