@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from world_model.diffusion.loss import MOST_SALIENT, LossConfig, denoising_error, salience, training_loss
+from world_model.diffusion.loss import NEW, LossConfig, denoising_error, place_weights, training_loss
 from world_model.diffusion.schedule import Schedule
 from world_model.types import Conditioning, Scene
 
@@ -65,15 +65,16 @@ def test_wrong_settings_are_named() -> None:
         LossConfig(first_action="none")  # type: ignore[arg-type]
 
 
-def test_what_is_unusual_where_it_is_weighs_more() -> None:
-    latents = 0.1 * torch.randn(20, 5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    latents[7, 2, :, 1, 1] = 3.0  # a rare thing, in one frame at one place
-    latents[:, :, :, 0, 0] += 5.0  # always there
-    weights = salience(latents, 0.5)
-    assert weights.shape == (20, 5, 1, 3, 3) and float(weights.mean()) == pytest.approx(1)
-    assert (weights == weights.max()).nonzero()[0].tolist() == [7, 2, 0, 1, 1]
-    usual = float(weights[:, :, :, 0, 0].mean())
-    assert float(weights[7, 2, 0, 1, 1]) == pytest.approx(usual * (1 + 0.5 * MOST_SALIENT) / 1.5, rel=0.1)
+def test_places_weigh_more_after_something_unusual_there() -> None:
+    unusual = torch.zeros(2, 4, 6, 6)
+    unusual[1, 1, 2, 3] = 20.0
+    weights = place_weights(unusual, 0.5)
+    assert weights.shape == (2, 4, 1, 6, 6) and float(weights.mean()) == pytest.approx(1)
+    relative = weights[1, :, 0] / weights[0, 0, 0, 0, 0]
+    assert float(relative[1, 2, 3]) == pytest.approx(1 + 0.5 * 20 * NEW)  # new there, perhaps by chance
+    torch.testing.assert_close(relative[2, 1:4, 2:5], torch.full((3, 3), 11.0))  # where it can have gone
+    assert float(relative[2].sum()) == pytest.approx(36 + 9 * 10)
+    torch.testing.assert_close(relative[[0, 3]], torch.ones(2, 6, 6))
 
 
 def test_errors_count_by_the_weights_of_their_places() -> None:
@@ -92,11 +93,22 @@ def test_errors_count_by_the_weights_of_their_places() -> None:
 def test_salience_reaches_the_loss(objective: Any) -> None:
     def loss(strength: float) -> float:
         generator = torch.Generator().manual_seed(0)
-        latents, actions = torch.randn(4, 4, 4, 3, 3, generator=generator), torch.ones(4, 3, 2)
+        latents, actions = torch.randn(4, 4, 4, 9, 9, generator=generator), torch.ones(4, 3, 2)
+        latents[:, :, :, 1, 1] *= 4  # which a network that predicts nothing gets more wrong
+        unusual = torch.zeros(4, 4, 9, 9)
+        unusual[:, :, 1, 1] = 20.0
         config = LossConfig(objective=objective, salience=strength)
-        return float(training_loss(Recorder(), Schedule(), latents, actions, config, generator)[0])
+        return float(training_loss(Recorder(), Schedule(), latents, actions, config, generator, unusual=unusual)[0])
 
-    # Unusual latents are large ones, which a network that predicts nothing gets more wrong.
     assert loss(5.0) > 1.05 * loss(0.0)
+    with pytest.raises(ValueError, match=r"loss\.salience: expected 0 where nothing says what is unusual"):
+        training_loss(
+            Recorder(),
+            Schedule(),
+            torch.zeros(1, 2, 4, 3, 3),
+            torch.ones(1, 1, 2),
+            LossConfig(salience=1.0),
+            torch.Generator(),
+        )
     with pytest.raises(ValueError, match=r"loss\.salience"):
         LossConfig(salience=-1.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
 from world_model.types import Conditioning, Scene, incoming_actions
 
-MOST_SALIENT = 16.0  # squared deviations from the usual, beyond which nothing counts more
+NEW = 0.1  # how much what is unusual in a frame counts beside what was in the frame before
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class LossConfig:
         context_frames: frames at the start of a clip that stay recorded ones.
         salience: how much more the loss looks where a frame is not as usual. Small things that decide, such as a far
             missile, are lost in the mean over a frame; with this, a place weighs 1 plus ``salience`` times the squared
-            distance of its latent from the batch's mean there, in deviations, up to ``MOST_SALIENT``. Rare things then
-            turn up a little more often than they should.
+            distance of its pixels, or its neighbours', from the usual there in the frame before, in deviations. What
+            is new in a frame counts only ``NEW`` of that: the more an outcome of chance weighs, the more often it
+            would be drawn.
     """
 
     objective: Literal["diffusion_forcing", "teacher_forcing"] = "diffusion_forcing"
@@ -76,6 +78,7 @@ def training_loss(
     config: LossConfig,
     generator: torch.Generator,
     scene: Scene | None = None,
+    unusual: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of v on a batch of clips.
 
@@ -84,9 +87,13 @@ def training_loss(
         actions: ``[b t-1 a]``, ``actions[:, i]`` leads from frame ``i`` to ``i + 1``.
         generator: a CPU generator; all levels, masks and noise come from it.
         scene: what the clips' first frames tell a network that is conditioned on them.
+        unusual: how far each place is from the usual, ``[b t h w]`` in squared deviations; needed for ``salience``.
 
     Returns:
         the scalar loss, and detached scalars to log.
+
+    Raises:
+        ValueError: if ``unusual`` is needed and missing.
     """
     b, t = latents.shape[:2]
     aligned, mask = incoming_actions(actions)
@@ -98,7 +105,7 @@ def training_loss(
         cond = replace(cond, context=scene.context, concat=repeat(scene.concat, "b c h w -> b t c h w", t=t))
     levels = draw_levels((b, t), config.levels, generator).to(latents.device)
     noise = _noise(latents, generator)
-    weights = salience(latents, config.salience) if config.salience else None
+    weights = place_weights(unusual, config.salience) if config.salience else None
     if config.objective == "diffusion_forcing":
         error = denoising_error(network, schedule, latents, levels, noise, cond, weights)
         return error.mean(), _logs(error, levels)
@@ -131,11 +138,13 @@ def denoising_error(
     return _per_frame(v - v_target(scaled, noise, signal), weights)
 
 
-def salience(latents: Tensor, strength: float) -> Tensor:
-    """How much each place of ``latents [b t c h w]`` counts, ``[b t 1 h w]``, 1 on average; see `LossConfig`."""
-    usual, spread = latents.mean((0, 1)), latents.std((0, 1), correction=0).clamp_min(1e-3)
-    unusual = ((latents - usual) / spread).square().mean(2, keepdim=True).clamp_max(MOST_SALIENT)
-    weights = 1 + strength * unusual
+def place_weights(unusual: Tensor | None, strength: float) -> Tensor:
+    """How much each place counts, ``[b t 1 h w]``, 1 on average; see ``salience`` of `LossConfig`."""
+    if unusual is None:
+        raise ValueError(f"loss.salience: expected 0 where nothing says what is unusual, got {strength}")
+    near = F.max_pool2d(unusual, 3, 1, 1)
+    before = torch.cat([near[:, :1], near[:, :-1]], dim=1)
+    weights = 1 + strength * torch.maximum(before, NEW * unusual)[:, :, None]
     return weights / weights.mean()
 
 

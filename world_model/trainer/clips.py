@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,11 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from world_model.conditioning.autoencoder import Autoencoder
 from world_model.data import RecordedDataset
 from world_model.trainer.frames import as_it_is
-from world_model.trainer.latents import LatentClip, LatentClips, encoded
+from world_model.trainer.latents import EncodedEpisodes, LatentClip, LatentClips, cache_name, encoded
+from world_model.trainer.salience import unusual_places
 from world_model.trainer.settings import RunConfig
 from world_model.trainer.stepped_batches import SteppedBatches, spread_batches
 
@@ -25,6 +28,7 @@ class ClipDataModule(L.LightningDataModule):
         cache: folder for the latents.
         window: frames per clip.
         short: what to do with episodes of fewer frames.
+        salience: whether clips say how unusual each place is.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class ClipDataModule(L.LightningDataModule):
         window: int,
         short: Literal["error", "skip"],
         run: RunConfig,
+        salience: bool = False,
     ) -> None:
         super().__init__()
         self.recorded = recorded
@@ -43,13 +48,14 @@ class ClipDataModule(L.LightningDataModule):
         self.window = window
         self.short = short
         self.run = run
+        self.salience = salience
         self.train: LatentClips | None = None
         self.validation: LatentClips | None = None
 
     def prepare_data(self) -> None:
         """Fill the cache; Lightning calls this in one process."""
         for part in ("train", "validation"):
-            encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
+            self._episodes(part)
 
     def setup(self, stage: str) -> None:
         if self.train is None:
@@ -66,8 +72,16 @@ class ClipDataModule(L.LightningDataModule):
         return DataLoader(self.validation, batch_sampler=batches, collate_fn=as_it_is)
 
     def _clips(self, part: str) -> LatentClips:
+        return LatentClips(self._episodes(part), self.window, self.short, f"{self.recorded.path} ({part})")
+
+    def _episodes(self, part: str) -> EncodedEpisodes:
         episodes = encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
-        return LatentClips(episodes, self.window, self.short, f"{self.recorded.path} ({part})")
+        if not self.salience:
+            return episodes
+        autoencoder = Autoencoder.from_pretrained(self.autoencoder)
+        name = cache_name(self.recorded, part, autoencoder)
+        cell = autoencoder.config.downsample
+        return replace(episodes, unusual=unusual_places(self.recorded, part, cell, self.cache, name))
 
     def _device(self) -> str:
         wanted = self.run.accelerator in ("auto", "gpu", "cuda")

@@ -54,11 +54,13 @@ class WorldModelModule(SteppedModule):
 
     def _loss(self, batch: LatentClip | PixelClip, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if self.encoder is None:
-            latents, scene = cast(LatentClip, batch)["latents"], None
+            clip = cast(LatentClip, batch)
+            latents, scene, unusual = clip["latents"], None, clip.get("unusual")
         else:
             latents, scene = self.encoder(cast(PixelClip, batch)["frames"], generator, self.training)
+            unusual = None
         actions = batch["actions"]
-        return training_loss(self.network, self.schedule, latents, actions, self.loss_config, generator, scene)
+        return training_loss(self.network, self.schedule, latents, actions, self.loss_config, generator, scene, unusual)
 
 
 class FrozenParts(Callback):

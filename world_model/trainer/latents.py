@@ -27,23 +27,29 @@ from world_model.progress import progress_bar
 from world_model.trainer.frames import to_float
 
 
-class LatentClip(TypedDict):
-    """latents float32 `[b t c h w]`; actions `[b t-1 a]`."""
-
+class _LatentClip(TypedDict):
     latents: Tensor
     actions: Tensor
+
+
+class LatentClip(_LatentClip, total=False):
+    """latents float32 `[b t c h w]`; actions `[b t-1 a]`; where asked for, how unusual each place is, `[b t h w]`."""
+
+    unusual: Tensor
 
 
 @dataclass(frozen=True)
 class EncodedEpisodes:
     """Episodes one after the other: latents float16 `[sum(T+1) c h w]`, actions `[sum(T) a]`, lengths T `[e]`, rewards
-    float32 and terminations bool `[sum(T)]`, which old caches do not have."""
+    float32 and terminations bool `[sum(T)]`, which old caches do not have; how unusual places are, float16
+    `[sum(T+1) h w]`, where asked for."""
 
     latents: Tensor
     actions: Tensor
     lengths: Tensor
     rewards: Tensor | None = None
     terminations: Tensor | None = None
+    unusual: Tensor | None = None
 
 
 class LatentClips(Dataset[LatentClip]):
@@ -86,13 +92,19 @@ class LatentClips(Dataset[LatentClip]):
 
     def __getitem__(self, index: int) -> LatentClip:
         clip = self.__getitems__([index])
-        return LatentClip(latents=clip["latents"][0], actions=clip["actions"][0])
+        single = LatentClip(latents=clip["latents"][0], actions=clip["actions"][0])
+        if "unusual" in clip:
+            single["unusual"] = clip["unusual"][0]
+        return single
 
     def __getitems__(self, indices: Sequence[int]) -> LatentClip:
         chosen = torch.as_tensor(indices)
         frames = self._frame_start[chosen, None] + torch.arange(self.window)
         actions = frames[:, :-1] - self._episode[chosen, None]
-        return LatentClip(latents=self.episodes.latents[frames].float(), actions=self.episodes.actions[actions])
+        clip = LatentClip(latents=self.episodes.latents[frames].float(), actions=self.episodes.actions[actions])
+        if self.episodes.unusual is not None:
+            clip["unusual"] = self.episodes.unusual[frames].float()
+        return clip
 
 
 def encoded(
@@ -115,7 +127,7 @@ def encoded(
     if not ids:
         raise ValueError(f"{recorded.path}: the {part} split has no episodes; record more with `v2w collect`")
     autoencoder = Autoencoder.from_pretrained(autoencoder_folder)
-    path = Path(cache) / f"{part}-{_fingerprint(recorded, part, autoencoder)}.safetensors"
+    path = Path(cache) / f"{cache_name(recorded, part, autoencoder)}.safetensors"
     if path.exists():
         try:
             episodes = EncodedEpisodes(**load_file(path))
@@ -148,7 +160,8 @@ def encode_frames(autoencoder: Autoencoder, frames: Tensor, batch: int = 64) -> 
     return torch.cat([autoencoder.encode(to_float(part).to(weights)) for part in frames.split(batch)]).float()
 
 
-def _fingerprint(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -> str:
+def cache_name(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -> str:
+    """Of files that hold something of this part of the dataset, seen with this autoencoder."""
     digest = hashlib.sha256()
     for name, tensor in autoencoder.state_dict().items():
         digest.update(name.encode())
@@ -156,4 +169,4 @@ def _fingerprint(recorded: RecordedDataset, part: str, autoencoder: Autoencoder)
     digest.update(np.asarray(recorded.ids(part), dtype=np.int64).tobytes())
     digest.update(recorded.fingerprint.encode())
     digest.update(str(recorded.path.resolve().name).encode())
-    return digest.hexdigest()[:16]
+    return f"{part}-{digest.hexdigest()[:16]}"

@@ -64,6 +64,8 @@ class PublishedTrainConfig(Recipe):
             raise ValueError(f"image_dropout: expected 0..1, got {self.image_dropout}")
         if self.window < 2:
             raise ValueError(f"window: expected 2 frames or more, got {self.window}")
+        if self.loss.salience:
+            raise ValueError(f"loss.salience: expected 0, since clips are read as pixels, got {self.loss.salience}")
 
     @property
     def clip_frames(self) -> int:

@@ -57,6 +57,11 @@ class WorldTrainConfig(Recipe):
                 f"as they are, got {self.augmentation}; use frames=pixels"
             )
 
+        if self.frames == "pixels" and self.loss.salience:
+            raise ValueError(
+                f"loss.salience: expected 0 with frames=pixels, got {self.loss.salience}; use frames=cached_latents"
+            )
+
     @property
     def clip_frames(self) -> int:
         return self.window or self.network.window
@@ -81,7 +86,15 @@ def train_world_model(config: WorldTrainConfig) -> Path:
         )
         return train(config, world, recorded, pixels, PixelEncoder(world, recorded.transform, config.augmentation))
     cache = config.latent_cache or Path(config.autoencoder) / "latents"
-    latents = ClipDataModule(recorded, config.autoencoder, cache, config.clip_frames, config.short_episodes, config.run)
+    latents = ClipDataModule(
+        recorded,
+        config.autoencoder,
+        cache,
+        config.clip_frames,
+        config.short_episodes,
+        config.run,
+        salience=config.loss.salience > 0,
+    )
     return train(config, world, recorded, latents)
 
 
