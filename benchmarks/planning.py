@@ -53,7 +53,8 @@ class PlanningConfig:
         goal_space: what is compared with the goal frame, see `planners.GoalImage`; `state` is what the model's probe
             reads off it, see `planners.GoalState`.
         goal_blur: how far both are blurred first.
-        goal_doubt: weight of the probe's doubt, where states are compared.
+        goal_doubt, goal_failure: weights of the probe's doubt, and of the probability to miss the goal by it, where
+            states are compared.
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
         replan_every: world model steps taken of each plan.
@@ -72,6 +73,7 @@ class PlanningConfig:
     goal_space: Literal["latent", "pixels", "state"] = "state"
     goal_blur: tuple[float, ...] = (0.0,)
     goal_doubt: float = 1.0
+    goal_failure: float = 0.0
     over: Over = "best"
     action_change: float = 0.0
     replan_every: int = 1

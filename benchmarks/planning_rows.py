@@ -45,6 +45,7 @@ class Setup:
             "goal_space",
             "goal_blur",
             "goal_doubt",
+            "goal_failure",
             "over",
             "action_change",
             "replan_every",
@@ -92,8 +93,10 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     simulator = PushTSimulator(model.config) if row.startswith(ORACLE) else None
     world = simulator.as_world_model() if simulator else model
     goals = np.stack([recording.goal_frame for recording in chosen])
-    if config.goal_space == "state":  # read by the world model's probe in both worlds
-        objective: Objective = GoalState(model, goals, TOLERANCE, config.over, doubt=config.goal_doubt)
+    if config.goal_space == "state":  # the oracle knows it, the world model reads it off the goal's image
+        known = np.stack([recording.goal for recording in chosen]) if simulator else goals
+        weights = {"doubt": config.goal_doubt, "failure": config.goal_failure}
+        objective: Objective = GoalState(world, known, TOLERANCE, config.over, **weights)
     else:
         objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
     if config.action_change:

@@ -19,6 +19,7 @@ from v2w_env.frames import to_model
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.model import SamplingConfig, WorldModel, WorldModelConfig
 from world_model.network.cache import NetworkCache
+from world_model.state_probe import StateProbe, StateProbeConfig
 from world_model.types import Generators, WorldState
 
 
@@ -54,6 +55,17 @@ class SimulatorState(WorldState):
         )
 
 
+class PoseProbe(StateProbe):
+    """Reads the simulator's "latents", which are the states themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(StateProbeConfig(("pos_agent", "block_pose"), (2, 3), (4,), 4, 1), (5, 1, 1))
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        states = latents.flatten(1).float()
+        return states, torch.zeros_like(states)
+
+
 class PushTSimulator:
     """PushT with what a planner uses of a :class:`WorldModel`. To decode is to draw.
 
@@ -66,7 +78,8 @@ class PushTSimulator:
 
     def __init__(self, like: WorldModelConfig) -> None:
         pose = AutoencoderConfig(latent_channels=5, block_out_channels=(8,), patch_size=like.frame_size[0])
-        self.config = replace(like, name="simulator", autoencoder=pose)
+        self.config = replace(like, name="simulator", autoencoder=pose, state_probe=None)
+        self.state_probe = PoseProbe()
         self._env: Any = make_simulator(like.source_env, image_settings(like.source_env, like.frame_size)).unwrapped
         self._env.reset(seed=0)
 

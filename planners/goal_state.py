@@ -32,9 +32,13 @@ class GoalState(Objective):
         over: which steps count, see :class:`~planners.objective.Objective`.
         discount: of ``over="discounted"``.
         doubt: weight of the probe's variance; 1 makes the cost an expectation, 0 leaves it out.
+        failure: weight of the probability that some number is further off than its tolerance, by the probe's doubt.
+            Just outside the tolerance, a push whose outcome is not quite known costs more than to stand still, where
+            success is impossible; this is for goals that are either reached or not.
 
     Raises:
-        ValueError: a model without probe, a goal of another shape, or a tolerance that is not positive.
+        ValueError: a model without probe, a goal of another shape, a tolerance that is not positive, or a negative
+            weight.
     """
 
     def __init__(
@@ -45,10 +49,12 @@ class GoalState(Objective):
         over: Over = "last",
         discount: float = 0.95,
         doubt: float = 1.0,
+        failure: float = 0.0,
     ) -> None:
         super().__init__(over, discount)
         at_least("doubt", doubt, 0)
-        self.doubt = doubt
+        at_least("failure", failure, 0)
+        self.doubt, self.failure = doubt, failure
         if model.state_probe is None:
             raise ValueError("model: expected one with a state probe; train one with `v2w train train=probe`")
         self.model, self.probe = model, model.state_probe
@@ -87,8 +93,16 @@ class GoalState(Objective):
         else:  # a world of its own, such as a simulator: only its frames mean something here
             states, deviations = self._read(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
         apart = self.probe.difference(states.unflatten(0, (b, n, h)), self.goal[:, None, None])
-        squares = apart.square() + self.doubt * deviations.unflatten(0, (b, n, h)).square()
-        return (squares / self._tolerance.square()).mean(-1)
+        deviations = deviations.unflatten(0, (b, n, h))
+        squares = apart.square() + self.doubt * deviations.square()
+        costs = (squares / self._tolerance.square()).mean(-1)
+        return costs + self.failure * (1 - self._success(apart, deviations)) if self.failure else costs
+
+    def _success(self, apart: Tensor, deviations: Tensor) -> Tensor:
+        """Probability ``[...]`` that all numbers ``[... d]`` are within their tolerance."""
+        deviations = deviations.clamp_min(1e-6)
+        low, high = (torch.special.ndtr((side * self._tolerance - apart) / deviations) for side in (-1, 1))
+        return (high - low).prod(-1)
 
     def select(self, rows: Sequence[int]) -> GoalState:
         if len(self.goal) == 1:

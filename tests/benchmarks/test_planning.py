@@ -13,8 +13,10 @@ import torch
 from benchmarks.planning import PlanningConfig, main
 from benchmarks.planning_log import Attempt, AttemptLog
 from benchmarks.planning_report import summary
+from benchmarks.planning_rows import TOLERANCE
 from benchmarks.planning_simulator import PushTSimulator
 from benchmarks.planning_tasks import BUDGET, GOAL_STEPS, Recording, Task, TaskEnv, at_goal, load_tasks, turned
+from planners import GoalState, Outcome
 from tests.conftest import PUSHT_ACTIONS
 from v2w_env.collect.pusht_policy import pusht_mix
 from v2w_env.collect.simulator import make_simulator
@@ -91,6 +93,10 @@ def test_the_oracle_sees_what_the_simulator_does(env: TaskEnv, recording: Record
     for action in recording.actions[START:]:
         _, _, _, _, info = env.step(action)
     assert np.allclose(poses[0, -1, :, 0, 0].numpy(), info["pose"], atol=1e-3)
+    objective = GoalState(simulator.as_world_model(), recording.goal.astype(np.float32), TOLERANCE, "best", failure=1.0)
+    seen = Outcome(poses[:, None], actions[:, None].expand(2, -1, -1, -1), actions[:, 0], simulator.as_world_model())
+    assert float(objective(seen).max()) == pytest.approx(0, abs=1e-6)
+    assert float(objective.per_step(seen)[0, 0, 0]) > 0.1
     drawn = (simulator.decode(poses[:1, -1:])[0, 0].permute(1, 2, 0) + 1) * 127.5
     assert np.abs(drawn.numpy() - recording.goal_frame).mean() < 0.2
     one, _ = simulator.step(after.select([1]), actions[:, 0], torch.Generator())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
@@ -52,6 +53,19 @@ def test_the_cost_is_the_mean_square_in_tolerances(probing: WorldModel) -> None:
     assert not torch.allclose(one, costs)
     own = GoalState(probing, goal, doubt=0).per_step(seen)
     torch.testing.assert_close(own, (apart * torch.tensor([10.0, 5.0, 0.1]) / probe.deviation).square().mean(-1))
+
+
+def test_a_goal_can_be_reached_or_not(probing: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = cast(StateProbe, probing.state_probe)
+    states = torch.tensor([[9.0, 0.0, 0.0], [11.0, 0.0, 0.0], [11.0, 0.0, 0.0], [0.0, 0.0, 2 * math.pi]])
+    doubts = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [5.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    monkeypatch.setattr(probe, "forward", lambda latents: (states, doubts))
+    seen = outcome(probing, 1, 1, 4)
+    goal = np.zeros(3, np.float32)
+    plain = GoalState(probing, goal, tolerance=(10.0, 5.0, 0.1)).per_step(seen)
+    missed = (GoalState(probing, goal, tolerance=(10.0, 5.0, 0.1), failure=2.0).per_step(seen) - plain)[0, 0] / 2
+    half = NormalDist(11, 5).cdf(10) - NormalDist(11, 5).cdf(-10)
+    torch.testing.assert_close(missed, torch.tensor([0.0, 1.0, 1 - half, 0.0]), atol=1e-4, rtol=0)
 
 
 def test_an_image_is_reached_by_itself_and_nothing_is_decoded(
@@ -107,6 +121,7 @@ def test_a_planner_searches_with_it(probing: WorldModel) -> None:
         (np.zeros(3), {"tolerance": (1.0, 2.0)}, "tolerance: expected 3 positive"),
         (np.zeros(3), {"over": "some"}, "over"),
         (np.zeros(3), {"doubt": -1.0}, "doubt"),
+        (np.zeros(3), {"failure": -1.0}, "failure"),
     ],
 )
 def test_what_does_not_fit_is_refused(
