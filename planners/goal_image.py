@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from planners.objective import FRAMES_AT_ONCE, Objective, Outcome, Over
+from planners.goal import Goal
+from planners.objective import FRAMES_AT_ONCE, Outcome, Over
 from v2w_env.frames import check_frames, to_model
 from world_model.model import WorldModel
 
 Features = Callable[[Tensor], Tensor]
 
 
-class GoalImage(Objective):
+class GoalImage(Goal):
     """Mean squared difference from a goal image.
 
     Sharp images of something out of place differ just as much wherever it is, and less if it is gone: a planner then
@@ -58,32 +59,22 @@ class GoalImage(Objective):
         frames = to_model(goal if goal.ndim == 4 else goal[None], model.device)
         with torch.no_grad():
             if space == "latent":
-                self._goal = model.encode(frames[:, None])[:, 0]
+                self.goal = model.encode(frames[:, None])[:, 0]
             else:
-                self._goal = self._look(frames)
+                self.goal = self._look(frames)
 
     def per_step(self, outcome: Outcome) -> Tensor:
         latents = outcome.latents
         b, n, h = latents.shape[:3]
-        if len(self._goal) not in (1, b):
-            raise ValueError(
-                f"goal: expected one image, or one per environment ({b}), got {len(self._goal)}; use select(rows)"
-            )
+        goal = self._per_candidate(b)
         if self.space == "latent":
             seen = latents
         else:
             seen = self._look(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
             seen = seen.unflatten(0, (b, n, h))
-        difference = seen.float() - self._goal[:, None, None].to(seen.device).float()
+        difference = seen.float() - goal.to(seen.device).float()
         costs = [weight(width) * blurred(difference, width).square().flatten(3).mean(-1) for width in self.blur]
         return torch.stack(costs).sum(0)
-
-    def select(self, rows: Sequence[int]) -> GoalImage:
-        if len(self._goal) == 1:
-            return self
-        other: Any = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _goal=self._goal[list(rows)])
-        return other
 
     def _look(self, frames: Tensor) -> Tensor:
         """``[m 3 h w]`` in [-1, 1] to what is compared, ``[m ...]``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +10,13 @@ from einops import rearrange
 from torch import Tensor
 
 from planners.checks import at_least
-from planners.objective import FRAMES_AT_ONCE, Objective, Outcome, Over
+from planners.goal import Goal
+from planners.objective import FRAMES_AT_ONCE, Outcome, Over
 from v2w_env.frames import check_frames, to_model
 from world_model.model import WorldModel
 
 
-class GoalState(Objective):
+class GoalState(Goal):
     """Expected squared distance from a goal state, each number in units of its tolerance, on average over the numbers.
 
     Both sides are read off latents by :class:`~world_model.state_probe.StateProbe`, so no imagined frame is decoded,
@@ -84,15 +84,11 @@ class GoalState(Objective):
 
     def per_step(self, outcome: Outcome) -> Tensor:
         b, n, h = outcome.latents.shape[:3]
-        if len(self.goal) not in (1, b):
-            raise ValueError(
-                f"goal: expected one, or one per environment ({b}), got {len(self.goal)}; use select(rows)"
-            )
         if outcome.model is self.model:
             states, deviations = self.probe(rearrange(outcome.latents, "b n h c y x -> (b n h) c y x"))
         else:  # a world of its own, such as a simulator: only its frames mean something here
             states, deviations = self._read(rearrange(outcome.frames, "b n h c y x -> (b n h) c y x"))
-        apart = self.probe.difference(states.unflatten(0, (b, n, h)), self.goal[:, None, None])
+        apart = self.probe.difference(states.unflatten(0, (b, n, h)), self._per_candidate(b))
         deviations = deviations.unflatten(0, (b, n, h))
         squares = apart.square() + self.doubt * deviations.square()
         costs = (squares / self._tolerance.square()).mean(-1)
@@ -103,13 +99,6 @@ class GoalState(Objective):
         deviations = deviations.clamp_min(1e-6)
         low, high = (torch.special.ndtr((side * self._tolerance - apart) / deviations) for side in (-1, 1))
         return (high - low).prod(-1)
-
-    def select(self, rows: Sequence[int]) -> GoalState:
-        if len(self.goal) == 1:
-            return self
-        other: Any = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, goal=self.goal[list(rows)])
-        return other
 
     def _read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """States ``[m d]`` of frames ``[m 3 h w]`` in [-1, 1], and their deviations."""

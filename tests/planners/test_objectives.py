@@ -136,7 +136,7 @@ def test_each_environment_may_have_its_goal(model: WorldModel, space: Any) -> No
             for objective in (together.select([row]), GoalImage(model, goals[row], space)):
                 torch.testing.assert_close(objective(alone)[0], costs[row], atol=1e-5, rtol=1e-5)
         assert GoalImage(model, goals[0], space).select([0, 2])(seen).shape == (3, 3), "one goal for all stays"
-        with pytest.raises(ValueError, match=r"goal: expected one image, or one per environment \(2\), got 3"):
+        with pytest.raises(ValueError, match=r"goal: expected one, or one per environment \(2\), got 3"):
             together(outcome(model, b=2))
 
 
