@@ -204,6 +204,10 @@ def test_bad_calls_say_what_was_expected(call: Callable[..., object], message: s
 
 
 def test_levels_are_independent_per_frame_and_mixed() -> None:
+    high = draw_levels((400, 10), LevelConfig(lowest=300), torch.Generator().manual_seed(0))
+    assert high.min() == 300 and high.max() == 999 and 640 < high.float().mean() < 660
+    with pytest.raises(ValueError, match=r"levels\.lowest: expected 0\.\.999, got 1000"):
+        LevelConfig(lowest=1000)
     levels = draw_levels((400, 10), LevelConfig(terminal_fraction=0.5), torch.Generator().manual_seed(0))
     assert 0.45 < float((levels == 999).float().mean()) < 0.56
     assert levels.min() < 20 and len(levels[0].unique()) > 2

@@ -185,12 +185,12 @@ class _Teacher:
         v = self.predict(history, add_noise(scaled, noise, signal), levels, self.cond)
         return _per_frame(v - v_target(scaled, noise, signal), weights)
 
-    def imagine(self, history: Tensor, recorded: Tensor, start: Literal["noise", "drawn"]) -> Tensor:
+    def imagine(self, history: Tensor, recorded: Tensor, start: Literal["noise", "drawn"], lowest: int = 0) -> Tensor:
         """Every frame predicted in one step, given the history before it, from noise or from a noisy recorded one."""
         highest = self.schedule.config.num_levels - 1
         levels = torch.full(history.shape[:2], highest, device=history.device)
         if start == "drawn":
-            levels = torch.randint(highest + 1, history.shape[:2], generator=self.generator).to(history.device)
+            levels = torch.randint(lowest, highest + 1, history.shape[:2], generator=self.generator).to(history.device)
         signal, rescale = self.schedule.signal(levels), self.schedule.rescale(levels)
         noisy = add_noise(recorded * rescale, _noise(history, self.generator), signal)
         return clean_from_v(noisy, self.predict(history, noisy, levels, self.known), signal) / rescale
@@ -210,8 +210,10 @@ def _own_history(teacher: _Teacher, latents: Tensor, config: LossConfig) -> Tens
     chosen, recorded = teacher.of_rows(rows), latents[rows]
     history = recorded
     for _ in range(passes):
-        imagined = chosen.imagine(history, recorded, config.self_history_start)[:, config.context_frames :]
-        history = torch.cat([recorded[:, : config.context_frames], imagined.to(recorded)], dim=1)
+        imagined = chosen.imagine(history, recorded, config.self_history_start, config.levels.lowest)
+        history = torch.cat(
+            [recorded[:, : config.context_frames], imagined.to(recorded)[:, config.context_frames :]], 1
+        )
     return latents.index_copy(0, rows, history)
 
 
