@@ -17,7 +17,7 @@ from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
 from world_model.types import Conditioning, Scene, incoming_actions
 
-NEW = 0.1  # how much what is unusual in a frame counts beside what was in the frame before
+NEW = 0.3  # how much what is unusual in a frame counts beside what was in the frame before
 
 
 @dataclass(frozen=True)
