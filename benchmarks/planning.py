@@ -55,6 +55,7 @@ class PlanningConfig:
         goal_blur: how far both are blurred first.
         goal_doubt, goal_failure: weights of the probe's doubt, and of the probability to miss the goal by it, where
             states are compared.
+        goal_weights: of agent x, y and block x, y, angle there; null: all alike.
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
         replan_every: world model steps taken of each plan.
@@ -74,6 +75,7 @@ class PlanningConfig:
     goal_blur: tuple[float, ...] = (0.0,)
     goal_doubt: float = 1.0
     goal_failure: float = 0.0
+    goal_weights: tuple[float, ...] | None = None
     over: Over = "best"
     action_change: float = 0.0
     replan_every: int = 1

@@ -46,6 +46,7 @@ class Setup:
             "goal_blur",
             "goal_doubt",
             "goal_failure",
+            "goal_weights",
             "over",
             "action_change",
             "replan_every",
@@ -95,8 +96,15 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     goals = np.stack([recording.goal_frame for recording in chosen])
     if config.goal_space == "state":  # the oracle knows it, the world model reads it off the goal's image
         known = np.stack([recording.goal for recording in chosen]) if simulator else goals
-        weights = {"doubt": config.goal_doubt, "failure": config.goal_failure}
-        objective: Objective = GoalState(world, known, TOLERANCE, config.over, **weights)
+        objective: Objective = GoalState(
+            world,
+            known,
+            TOLERANCE,
+            config.over,
+            doubt=config.goal_doubt,
+            failure=config.goal_failure,
+            weights=config.goal_weights,
+        )
     else:
         objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
     if config.action_change:

@@ -35,6 +35,8 @@ class GoalState(Goal):
         failure: weight of the probability that some number is further off than its tolerance, by the probe's doubt.
             Just outside the tolerance, a push whose outcome is not quite known costs more than to stand still, where
             success is impossible; this is for goals that are either reached or not.
+        weights: of the numbers' squares, one each; ``None`` for 1 each. What can be put right at the end, such as where
+            a hand is, may weigh less than what needs a detour.
 
     Raises:
         ValueError: a model without probe, a goal of another shape, a tolerance that is not positive, or a negative
@@ -50,6 +52,7 @@ class GoalState(Goal):
         discount: float = 0.95,
         doubt: float = 1.0,
         failure: float = 0.0,
+        weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__(over, discount)
         at_least("doubt", doubt, 0)
@@ -58,7 +61,8 @@ class GoalState(Goal):
         if model.state_probe is None:
             raise ValueError("model: expected one with a state probe; train one with `v2w train train=probe`")
         self.model, self.probe = model, model.state_probe
-        self._tolerance = self._checked(tolerance)
+        self._tolerance = self._checked("tolerance", tolerance)
+        self._weights = self._checked("weights", 1.0 if weights is None else weights)
         length = self.probe.config.length
         if goal.dtype == np.uint8:
             goal = check_frames(goal, "goal", ("h w 3", "b h w 3"), model.config.frame_size)
@@ -73,13 +77,13 @@ class GoalState(Goal):
                 f"({', '.join(self.probe.config.names)}), got {goal.dtype} of shape {goal.shape}"
             )
 
-    def _checked(self, tolerance: float | Sequence[float] | None) -> Tensor:
+    def _checked(self, name: str, given: float | Sequence[float] | None) -> Tensor:
         length = self.probe.config.length
-        if tolerance is None:
+        if given is None:
             return self.probe.deviation
-        numbers = (tolerance,) * length if isinstance(tolerance, int | float) else tuple(tolerance)
+        numbers = (given,) * length if isinstance(given, int | float) else tuple(given)
         if len(numbers) != length or not all(number > 0 for number in numbers):
-            raise ValueError(f"tolerance: expected {length} positive numbers, or one for all, got {tolerance}")
+            raise ValueError(f"{name}: expected {length} positive numbers, or one for all, got {given}")
         return torch.tensor(numbers, dtype=torch.float32, device=self.probe.mean.device)
 
     def per_step(self, outcome: Outcome) -> Tensor:
@@ -91,7 +95,7 @@ class GoalState(Goal):
         apart = self.probe.difference(states.unflatten(0, (b, n, h)), self._per_candidate(b))
         deviations = deviations.unflatten(0, (b, n, h))
         squares = apart.square() + self.doubt * deviations.square()
-        costs = (squares / self._tolerance.square()).mean(-1)
+        costs = (self._weights * squares / self._tolerance.square()).mean(-1)
         return costs + self.failure * (1 - self._success(apart, deviations)) if self.failure else costs
 
     def _success(self, apart: Tensor, deviations: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
-"""The model that ships with the package: it is small enough, loads, steps and follows its actions."""
+"""The models that ship with the package: they are small enough, load, step and follow their actions."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -11,11 +9,16 @@ import torch
 
 import v2w_env  # noqa: F401  (registers the ids)
 from benchmarks.pusht_tracking import track
+from planners import CEM, CEMConfig, GoalState
+from v2w_env.collect.simulator import image_settings, make_simulator
+from v2w_env.frames import to_model
 from v2w_env.registration import BUNDLES
 from world_model import bundle
 from world_model.model import WorldModel
 
+PUSHT = "gym_pusht/PushT-v0"
 FOLDER = BUNDLES / "pusht"
+SHIPPED = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +26,9 @@ def model() -> WorldModel:
     return WorldModel.from_pretrained(FOLDER)
 
 
-def test_files_are_whole_and_small() -> None:
-    sizes = {path.name: path.stat().st_size for path in Path(FOLDER).iterdir()}
+@pytest.mark.parametrize("name", SHIPPED)
+def test_files_are_whole_and_small(name: str) -> None:
+    sizes = {path.name: path.stat().st_size for path in (BUNDLES / name).iterdir()}
     assert sizes.keys() == {"config.yaml", "model.safetensors", "episodes.npz", "card.md"}
     assert max(sizes.values()) <= 10e6
 
@@ -71,3 +75,35 @@ def test_the_agent_goes_where_the_action_says(model: WorldModel) -> None:
             frame = env.step(np.array(target, np.float32))[0]
         ends.append(track(frame[None]).agent[0])
     assert np.linalg.norm(ends[0] - [16, 16]) < 4 and np.linalg.norm(ends[1] - [48, 16]) < 4
+
+
+def test_the_probe_reads_what_the_simulator_knows() -> None:
+    """Of PushT in blocks, in each of ten scenes: positions within the tolerance of the planning benchmark, angles half."""
+    model = WorldModel.from_pretrained(BUNDLES / "pusht_blocks")
+    assert model.state_probe is not None and model.state_probe.config.names[:2] == ["pos_agent.0", "pos_agent.1"]
+    real = make_simulator(PUSHT, image_settings(PUSHT, model.config.frame_size))
+    frames, states = [], []
+    for seed in range(10):
+        frame, info = real.reset(seed=seed)
+        frames.append(frame)
+        states.append(np.concatenate([info["pos_agent"], info["block_pose"]]))
+    with torch.no_grad():
+        read, doubt = model.state_probe(model.encode(to_model(np.stack(frames)[:, None], model.device))[:, 0])
+    apart = model.state_probe.difference(read, torch.tensor(np.stack(states), dtype=torch.float32)).abs()
+    assert float(apart[:, :4].max()) < 20 and float(apart[:, 4].max()) < np.deg2rad(10)
+    assert float((apart / doubt).square().mean()) < 9
+
+
+def test_a_plan_in_blocks_comes_near_its_goal() -> None:
+    """What 5 actions of a pushing hand lead to, planned for from the same frames, in the dream."""
+    env = gym.make("Vid2World-PushTBlocks-v0")
+    env.reset(seed=0)
+    world = env.unwrapped
+    model, state = world.world_model, world.get_state()  # type: ignore[attr-defined]
+    assert model.state_probe is not None
+    now, _ = model.state_probe(state.world.latent)
+    goal = now[0].numpy() + np.array([60.0, 0, 0, 0, 0], np.float32) * (1 if now[0, 0] < 256 else -1)
+    objective = GoalState(model, goal, (20, 20, 20, 20, 0.35), over="best")
+    planner = CEM(model, objective, CEMConfig(horizon=1, num_candidates=32, num_iterations=4, start="hold"))
+    plan = planner.plan(state, torch.Generator().manual_seed(0))
+    assert float(plan.cost[0]) < 0.5 < 60**2 / 20**2 / 5

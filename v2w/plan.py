@@ -46,7 +46,7 @@ class PlanConfig:
             start and the goal.
         goal_space: what is compared with the goal, ``"latent"``, ``"pixels"`` or, where the world model has a probe,
             ``"state"``.
-        goal_tolerance, goal_doubt, goal_failure: of states, see :class:`planners.GoalState`.
+        goal_tolerance, goal_doubt, goal_failure, goal_weights: of states, see :class:`planners.GoalState`.
         goal_blur: how far both are blurred first, see :class:`planners.GoalImage`.
         over: which imagined frames should look like the goal, see :class:`planners.Objective`.
         action_change: weight of :class:`planners.ActionChange`.
@@ -73,6 +73,7 @@ class PlanConfig:
     goal_tolerance: tuple[float, ...] | None = None
     goal_doubt: float = 1.0
     goal_failure: float = 0.0
+    goal_weights: tuple[float, ...] | None = None
     goal_blur: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     over: Over = "all"
     action_change: float = 0.0
@@ -158,8 +159,15 @@ def run(config: PlanConfig) -> dict[str, float]:
 
 def _objective(config: PlanConfig, model: WorldModel, goal: Frame) -> Objective:
     if config.goal_space == "state":
-        weights = {"doubt": config.goal_doubt, "failure": config.goal_failure}
-        objective: Objective = GoalState(model, goal, config.goal_tolerance, config.over, **weights)
+        objective: Objective = GoalState(
+            model,
+            goal,
+            config.goal_tolerance,
+            config.over,
+            doubt=config.goal_doubt,
+            failure=config.goal_failure,
+            weights=config.goal_weights,
+        )
     else:
         objective = GoalImage(model, goal, config.goal_space, config.over, blur=config.goal_blur)
     return objective + config.action_change * ActionChange() if config.action_change else objective

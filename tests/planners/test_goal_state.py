@@ -51,6 +51,8 @@ def test_the_cost_is_the_mean_square_in_tolerances(probing: WorldModel) -> None:
     torch.testing.assert_close(expected - costs, 2 * (doubts / torch.tensor([10.0, 5.0, 0.1])).square().mean(-1))
     one = GoalState(probing, goal, tolerance=10.0, doubt=0).per_step(seen)
     assert not torch.allclose(one, costs)
+    first = GoalState(probing, goal, tolerance=(10, 5, 0.1), doubt=0, weights=(3.0, 1e-9, 1e-9)).per_step(seen)
+    torch.testing.assert_close(first, apart[..., 0].square())
     own = GoalState(probing, goal, doubt=0).per_step(seen)
     torch.testing.assert_close(own, (apart * torch.tensor([10.0, 5.0, 0.1]) / probe.deviation).square().mean(-1))
 
@@ -122,6 +124,7 @@ def test_a_planner_searches_with_it(probing: WorldModel) -> None:
         (np.zeros(3), {"over": "some"}, "over"),
         (np.zeros(3), {"doubt": -1.0}, "doubt"),
         (np.zeros(3), {"failure": -1.0}, "failure"),
+        (np.zeros(3), {"weights": (1.0, 2.0)}, "weights: expected 3 positive"),
     ],
 )
 def test_what_does_not_fit_is_refused(
