@@ -78,7 +78,7 @@ def test_the_agent_goes_where_the_action_says(model: WorldModel) -> None:
 
 
 def test_the_probe_reads_what_the_simulator_knows() -> None:
-    """Of PushT in blocks, in each of ten scenes: positions within the tolerance of the planning benchmark, angles half."""
+    """Of PushT in blocks, in ten scenes: positions within the planning benchmark's tolerance, angles within half."""
     model = WorldModel.from_pretrained(BUNDLES / "pusht_blocks")
     assert model.state_probe is not None and model.state_probe.config.names[:2] == ["pos_agent.0", "pos_agent.1"]
     real = make_simulator(PUSHT, image_settings(PUSHT, model.config.frame_size))
