@@ -47,6 +47,7 @@ class Setup:
             "goal_doubt",
             "goal_failure",
             "goal_weights",
+            "goal_margin",
             "over",
             "action_change",
             "replan_every",
@@ -99,7 +100,7 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
         objective: Objective = GoalState(
             world,
             known,
-            TOLERANCE,
+            [config.goal_margin * tolerance for tolerance in TOLERANCE],
             config.over,
             doubt=config.goal_doubt,
             failure=config.goal_failure,

@@ -107,3 +107,16 @@ def test_a_plan_in_blocks_comes_near_its_goal() -> None:
     planner = CEM(model, objective, CEMConfig(horizon=1, num_candidates=32, num_iterations=4, start="hold"))
     plan = planner.plan(state, torch.Generator().manual_seed(0))
     assert float(plan.cost[0]) < 0.5 < 60**2 / 20**2 / 5
+
+
+def test_a_dream_of_take_cover_pays_for_staying_alive() -> None:
+    envs = gym.make_vec("Vid2World-DoomTakeCover-v0", num_envs=8)
+    observations, _ = envs.reset(seed=0)
+    assert observations.shape == (8, 64, 64, 3) and observations.dtype == np.uint8
+    rewards = []
+    for _ in range(12):
+        observations, reward, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        rewards.append(reward[~terminated])
+        assert not truncated.any()
+    assert 3 < np.concatenate(rewards).mean() < 5  # four tics a step
+    assert observations.std() > 10
