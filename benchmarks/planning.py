@@ -56,8 +56,6 @@ class PlanningConfig:
         goal_doubt, goal_failure: weights of the probe's doubt, and of the probability to miss the goal by it, where
             states are compared.
         goal_weights: of agent x, y and block x, y, angle there; null: all alike.
-        goal_margin: share of the protocol's tolerance that planners aim at there: what is read off a frame is a few
-            units off, and whoever aims at the border stays outside it as often as not.
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
         replan_every: world model steps taken of each plan.
@@ -78,7 +76,6 @@ class PlanningConfig:
     goal_doubt: float = 1.0
     goal_failure: float = 0.0
     goal_weights: tuple[float, ...] | None = None
-    goal_margin: float = 1.0
     over: Over = "best"
     action_change: float = 0.0
     replan_every: int = 1

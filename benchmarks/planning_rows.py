@@ -47,7 +47,6 @@ class Setup:
             "goal_doubt",
             "goal_failure",
             "goal_weights",
-            "goal_margin",
             "over",
             "action_change",
             "replan_every",
@@ -100,7 +99,7 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
         objective: Objective = GoalState(
             world,
             known,
-            [config.goal_margin * tolerance for tolerance in TOLERANCE],
+            TOLERANCE,
             config.over,
             doubt=config.goal_doubt,
             failure=config.goal_failure,

@@ -1,9 +1,7 @@
 """How unusual each place of a recorded frame is, for losses that look at small things that decide.
 
-A far missile is two pixels of 4,096 and a fortieth of a latent's usual spread, but its colour is where that place of
-the frame never has it. So this is measured on pixels, not on latents: on recordings of ViZDoom's Take Cover nineteen of
-twenty cells with fire in them are more than 15 squared deviations from the usual, and ninety-nine of a hundred others
-less than 12.
+A far missile is two pixels of 4,096 and little beside what else varies in a latent, but its colour is one that its
+place in the frame hardly ever has. So this is measured on pixels, not on latents.
 """
 
 from __future__ import annotations
