@@ -59,6 +59,7 @@ class PlanningConfig:
         over: which imagined frames should look like the goal.
         action_change: weight of `planners.ActionChange`.
         replan_every: world model steps taken of each plan.
+        shrink_horizon: plan no further than the budget.
         run_on: keep going after success until the budget is spent, for the measure `final`.
         tasks_at_once: tasks planned for in one batch; changes the speed, not the result.
         work: where attempts are kept.
@@ -80,6 +81,7 @@ class PlanningConfig:
     action_change: float = 0.0
     replan_every: int = 1
     context_frames: int = 3
+    shrink_horizon: bool = True
     run_on: bool = False
     tasks_at_once: int = 4
     dtype: Literal["float32", "bfloat16"] | None = None

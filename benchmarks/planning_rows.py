@@ -52,6 +52,7 @@ class Setup:
             "replan_every",
             "context_frames",
             "run_on",
+            "shrink_horizon",
         )
         known |= {name: getattr(config, name) for name in names}
         known["settings"] = config.settings.get(row.removeprefix(ORACLE), {})
@@ -110,7 +111,9 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     if config.action_change:
         objective = objective + config.action_change * ActionChange()
     planner = make_planner(name, world, objective, config.settings.get(name, {}))
-    settings = MPCConfig(BUDGET // block, config.replan_every, config.context_frames)
+    settings = MPCConfig(
+        BUDGET // block, config.replan_every, config.context_frames, shrink_horizon=config.shrink_horizon
+    )
     mpc = SimulatorMPC(planner, settings, simulator, envs) if simulator else MPC(planner, settings)
     generators = [torch.Generator().manual_seed(1000 * task + seed) for task, seed in which]
     starts = [setup.tasks[task].start for task, _ in which]

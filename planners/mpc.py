@@ -33,6 +33,7 @@ class MPCConfig:
         replan_every: actions taken of each plan.
         context_frames: newest real frames that the world model starts from; ``None`` for its own default.
         warm_start: begin each search at what is left of the plan before.
+        shrink_horizon: plan no further than ``num_steps``: what would come after does not count, and costs no time.
         frame_skip: environment steps that each action is held for; ``None`` for the world model's own.
     """
 
@@ -40,6 +41,7 @@ class MPCConfig:
     replan_every: int = 1
     context_frames: int | None = None
     warm_start: bool = True
+    shrink_horizon: bool = False
     frame_skip: int | None = None
 
     def __post_init__(self) -> None:
@@ -142,7 +144,7 @@ class MPC:
         rows, plan, plan_step, warm = list(range(envs.num_envs)), None, 0, None
         for index in range(config.num_steps):
             if plan is None or plan_step == config.replan_every:
-                plan, plan_step = self._plan(history, rows, generator, warm), 0
+                plan, plan_step = self._plan(history, rows, generator, warm, config.num_steps - index), 0
             actions = spec.to_native(plan.actions[:, plan_step])
             before = [history.newest_action(row) for row in rows]
             real = envs.step(actions, rows)
@@ -171,8 +173,12 @@ class MPC:
                 rows, plan = [rows[i] for i in stay], plan.select(stay)
             warm = plan.after(plan_step) if config.warm_start else None
 
-    def _plan(self, history: History, rows: list[int], generator: Generators, warm: WarmStart | None) -> Plan:
+    def _plan(
+        self, history: History, rows: list[int], generator: Generators, warm: WarmStart | None, steps_left: int
+    ) -> Plan:
         planner, chosen = self.planner, generator
+        if self.config.shrink_horizon and steps_left < planner.config.horizon:
+            planner = planner.with_horizon(steps_left)
         if not isinstance(generator, torch.Generator):
             chosen = [generator[row] for row in rows]
         state = self._state(history, rows, chosen)

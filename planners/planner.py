@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -100,6 +101,12 @@ class Planner(ABC, Generic[C]):
         """The same planner for another objective."""
         other = copy.copy(self)
         other.objective = objective
+        return other
+
+    def with_horizon(self: T, horizon: int) -> T:
+        """The same planner for plans of another length."""
+        other = copy.copy(self)
+        other.config = replace(self.config, horizon=horizon)
         return other
 
     @abstractmethod

@@ -74,6 +74,15 @@ def test_one_environment_is_led_to_where_the_objective_wants_it(planner: Planner
     assert not result.arrived.any()
 
 
+@pytest.mark.parametrize(("shrink", "horizons"), [(True, [3, 3, 2, 1]), (False, [3, 3, 3, 3])])
+def test_plans_may_end_where_the_budget_does(planner: Planner[Any], shrink: bool, horizons: list[int]) -> None:
+    seen: list[MPCStep] = []
+    mpc = MPC(planner, MPCConfig(num_steps=4, shrink_horizon=shrink))
+    result = mpc.run(Dot(), generator(), seed=0, progress=seen.append)
+    assert [step.plan.horizon for step in seen] == horizons and planner.config.horizon == 3
+    assert result.imagined_steps == 4 * 16 * sum(horizons)
+
+
 def test_predicted_and_real_costs_are_of_the_same_step(model: WorldModel, planner: Planner[Any]) -> None:
     # This objective knows nothing but the action, so imagination cannot be wrong about it.
     result = MPC(planner, MPCConfig(num_steps=4, replan_every=2)).run([Dot(), Dot()], generator(), seed=0)
