@@ -1,6 +1,6 @@
 """Does an agent that has only ever dreamt play the real game? PPO in the dream, PPO in the game, and no training.
 
-    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=300000 seeds=3 episodes=100 ...]
+    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=160000 seeds=3 episodes=100 ...]
 
 For each seed one agent learns wholly in the imagined environment, and one, with the same settings, in the real one, for
 as many steps as the recording has that the world model learned from. All play the same real episodes, none of which any
@@ -42,7 +42,7 @@ from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
 from world_model.model import WorldModel
 
-PPO = PPOConfig(learning_rate=3e-4, batch_size=512)
+PPO = PPOConfig(learning_rate=4e-4, n_steps=64)
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "features", "features_dim", "final_learning_rate",
@@ -74,7 +74,7 @@ class DreamAgentsConfig:
     env_id: str = "Vid2World-DoomTakeCover-v0"
     env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
     dataset: str = "runs/data/doom_take_cover"
-    steps: int = 300_000
+    steps: int = 160_000
     real_steps: int | None = None
     seeds: int = 3
     episodes: int = 100
@@ -91,7 +91,7 @@ class DreamAgentsConfig:
     normalize_rewards: bool = True
     guards: GuardConfig = field(default_factory=GuardConfig)
     evaluate_every: int = 0
-    keep_every: int | None = 50_000
+    keep_every: int | None = 20_000
     target: float = 750.0
     work: str = "runs/dream_agents"
     results: str = report.RESULTS_FOLDER
