@@ -125,7 +125,8 @@ class DatasetSource:
         index = self.ids[int(rng.integers(len(self.ids)))]
         length = self.recorded.num_frames(index)
         context = min(self.context_frames, length)
-        offset = int(rng.integers(length - context + 1))
+        # After an episode's last frame there is nothing to play.
+        offset = int(rng.integers(max(1, length - context)))
         episode = self.recorded.read(index, offset, offset + context)
         info = {"reset_source": "dataset", "reset_episode": index, "reset_offset": offset}
         return Start(episode.frames, episode.actions, info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium.error import ResetNeeded
 
 from tests.env.conftest import BOX, SIZE, small_clips
 from v2w_env import EnvConfig, EpisodeSource, ImageSource, Start, Vid2WorldEnv, Vid2WorldVectorEnv
+from v2w_env.resets import DatasetSource
 from world_model.model import WorldModel
 
 CLIPS = small_clips()
@@ -37,6 +39,29 @@ def test_a_bundle_brings_its_clips(bundle: Path) -> None:
 def test_first_frames_only() -> None:
     source = EpisodeSource(FRAMES, ACTIONS, context_frames=4, start="first")
     assert all(source.sample(np.random.default_rng(seed)).info["reset_offset"] == 0 for seed in range(5))
+
+
+class ThreeEpisodes:
+    """As much of a dataset as a source of starts needs: episodes of 2, 3 and 6 frames, each frame saying which."""
+
+    lengths = (2, 3, 6)
+
+    def ids(self, part: str | None) -> list[int]:
+        return [0, 1, 2]
+
+    def num_frames(self, index: int) -> int:
+        return self.lengths[index]
+
+    def read(self, index: int, start: int, stop: int) -> SimpleNamespace:
+        frames = np.arange(start, stop, dtype=np.uint8)[:, None, None, None]
+        return SimpleNamespace(frames=frames, actions=np.zeros((stop - start - 1, 2), np.float32))
+
+
+def test_no_dream_starts_where_an_episode_is_over() -> None:
+    source = DatasetSource(ThreeEpisodes(), context_frames=3)  # type: ignore[arg-type]
+    starts = [source.sample(np.random.default_rng(seed)) for seed in range(60)]
+    last = {(start.info["reset_episode"], int(start.frames[-1, 0, 0, 0])) for start in starts}
+    assert last == {(0, 1), (1, 2), (2, 2), (2, 3), (2, 4)}, "but for episodes no longer than the context"
 
 
 def test_images(model: WorldModel) -> None:
