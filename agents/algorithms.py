@@ -111,6 +111,7 @@ class AgentConfig:
         net_arch: Hidden layers of policy and value behind them; ``None`` takes SB3's.
         final_learning_rate: Where the learning rate goes, linearly over the training; ``None``: it stays.
         normalize_rewards: Divide rewards by a running deviation of the returns (``VecNormalize``).
+        action_repeat: Environment steps that each of its actions is taken for; the length of a training counts actions.
     """
 
     settings: Settings = field(default_factory=PPOConfig)
@@ -121,10 +122,11 @@ class AgentConfig:
     net_arch: tuple[int, ...] | None = None
     final_learning_rate: float | None = None
     normalize_rewards: bool = False
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         check_choice("features", self.features, ("auto", "nature", "small", "flat"))
-        for name in ("num_envs", "frame_stack", "features_dim"):
+        for name in ("num_envs", "frame_stack", "action_repeat", "features_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -142,9 +144,13 @@ def make_agent(config: AgentConfig, env: VecEnv, seed: int, device: str = "cpu")
     policy, policy_kwargs = _policy(config, env)
     algorithm = _algorithm(config)
     try:
-        return algorithm(policy, env, policy_kwargs=policy_kwargs, seed=seed, device=device, **arguments)
+        model: BaseAlgorithm = algorithm(
+            policy, env, policy_kwargs=policy_kwargs, seed=seed, device=device, **arguments
+        )
     except AssertionError as error:
         raise ValueError(f"{config.settings.algorithm}: {error}") from error
+    model.action_repeat = config.action_repeat  # type: ignore[attr-defined]  # SB3 saves it; SB3Policy looks for it
+    return model
 
 
 def load_trained(config: AgentConfig, path: Path, env: VecEnv, device: str = "cpu") -> BaseAlgorithm:

@@ -21,7 +21,8 @@ class SB3Policy:
     """Stacks the frames of each row, asks the agent, and turns its actions into the simulator's units.
 
     What the agent sees is read from its observation space: frames ``[3k h w]`` or latents ``[ck h w]``, the last ``k``
-    of them with the oldest first and, as in ``VecFrameStack``, zeros before the episode began.
+    of them with the oldest first and, as in ``VecFrameStack``, zeros before the episode began. An agent that learned to
+    repeat its actions (``AgentConfig.action_repeat``) does so here.
 
     Args:
         model: Any SB3 model.
@@ -51,12 +52,17 @@ class SB3Policy:
             raise ValueError("encode: this agent sees latents, so the policy needs frames -> latents")
         self._encode = encode if self._one is latents else None
         self._stack = np.zeros((0, *space.shape), space.dtype)  # type: ignore[misc]
+        self._repeat = int(getattr(model, "action_repeat", 1))
+        self._age = np.zeros(0, np.int64)  # of each row's action, in steps; 0: it is due
+        self._held: np.ndarray | None = None
 
     def reset(self, rows: Sequence[int]) -> None:
         missing = max(rows, default=-1) + 1 - len(self._stack)
         if missing > 0:
             self._stack = np.concatenate([self._stack, np.zeros((missing, *self._stack.shape[1:]), self._stack.dtype)])
+            self._age = np.concatenate([self._age, np.zeros(missing, np.int64)])
         self._stack[list(rows)] = 0
+        self._age[list(rows)] = 0
 
     def act(self, frames: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         index, channels = list(rows), self._one[0]
@@ -65,5 +71,18 @@ class SB3Policy:
             raise ValueError(f"frames: expected {self._one} (channels, height, width) each, got {newest.shape[1:]}")
         seen = np.concatenate([self._stack[index, channels:], newest], axis=1, dtype=self._stack.dtype)
         self._stack[index] = seen
-        actions, _ = self.model.predict(seen, deterministic=self.deterministic)
-        return self._actions.to_native(actions)
+        due = np.flatnonzero(self._age[index] == 0)
+        self._age[index] = (self._age[index] + 1) % self._repeat
+        if len(due):
+            chosen, _ = self.model.predict(seen[due], deterministic=self.deterministic)
+            self._hold(np.array(index)[due], chosen)
+        assert self._held is not None
+        return self._actions.to_native(self._held[index])
+
+    def _hold(self, rows: np.ndarray, actions: np.ndarray) -> None:
+        if self._held is None or len(self._held) < len(self._stack):
+            held = np.zeros((len(self._stack), *actions.shape[1:]), actions.dtype)
+            if self._held is not None:
+                held[: len(self._held)] = self._held
+            self._held = held
+        self._held[rows] = actions

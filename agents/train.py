@@ -23,7 +23,7 @@ from agents.errors import DreamError
 from agents.judge import EvaluationConfig, Judge
 from agents.logs import make_logger
 from agents.sb3_vec_env import WorldModelVecEnv
-from agents.wrappers import NoisyObservations, stacked
+from agents.wrappers import NoisyObservations, RepeatedActions, stacked
 from v2w_env.rewards import NoReward
 from world_model.bundle import Replacing
 from world_model.progress import progress_bar
@@ -42,7 +42,7 @@ class TrainConfig:
         env_kwargs: Fields of :class:`~v2w_env.config.EnvConfig`: ``observation``, ``reward``, ``reset_source``...
         folder: Where everything goes; a run that was interrupted goes on from what is there.
         agent: What learns.
-        steps: Imagined steps, over all dreams.
+        steps: Imagined steps, over all dreams; here and below, where the agent repeats its actions, its decisions.
         horizon: Steps per episode at most; ``None`` takes those that the id is registered with.
         max_minutes: Stop after this time, earlier parts of the run included.
         seed: Of everything.
@@ -130,6 +130,8 @@ def make_training_env(config: TrainConfig, dream: Dream) -> VecEnv:
     if config.guards.observation_noise:
         env = NoisyObservations(env, config.guards.observation_noise, config.seed)
     env = stacked(env, config.agent.frame_stack)
+    if config.agent.action_repeat > 1:
+        env = RepeatedActions(env, config.agent.action_repeat)
     if config.agent.normalize_rewards:
         env = VecNormalize(env, norm_obs=False, gamma=config.agent.settings.gamma)
     return env

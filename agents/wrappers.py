@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecTransposeImage
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 
 def stacked(venv: VecEnv, frame_stack: int) -> VecEnv:
@@ -17,6 +17,41 @@ def stacked(venv: VecEnv, frame_stack: int) -> VecEnv:
     if frame_stack > 1:
         venv = VecFrameStack(venv, frame_stack, channels_order="last" if images else "first")
     return VecTransposeImage(venv) if images else venv
+
+
+class RepeatedActions(VecEnvWrapper):
+    """Takes each action several times in a row, and adds up what it earns: the agent decides less often, so that it
+    tries more than trembling, and what it decides matters more.
+
+    A row whose episode ends before is done, with what it earned until then; the repetitions that are left are the
+    first steps of its next episode, and earn nothing. Outside of ``VecFrameStack``, stacked observations are still
+    of every step.
+
+    Args:
+        repeat: Steps per action.
+    """
+
+    def __init__(self, venv: VecEnv, repeat: int) -> None:
+        super().__init__(venv)
+        self.repeat = repeat
+        self._actions: Any = None
+
+    def reset(self) -> VecEnvObs:
+        return self.venv.reset()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        total, ended, told = rewards.copy(), dones.copy(), list(infos)
+        for _ in range(self.repeat - 1):
+            observations, rewards, dones, infos = self.venv.step(self._actions)
+            total += np.where(ended, 0, rewards)
+            told = [old if over else new for old, over, new in zip(told, ended, infos, strict=True)]
+            ended |= dones
+        return observations, total, ended, told
 
 
 class _Observations(VecEnvWrapper):

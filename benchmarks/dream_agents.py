@@ -32,7 +32,7 @@ from agents.policies import Policy, RandomPolicy
 from agents.real import encoder, make_real, make_real_env
 from agents.sb3_policy import SB3Policy
 from agents.train import TrainConfig, train
-from agents.wrappers import stacked
+from agents.wrappers import RepeatedActions, stacked
 from benchmarks import report
 from benchmarks.command_line import run
 from benchmarks.kept_lines import KeptLines
@@ -45,8 +45,8 @@ from world_model.model import WorldModel
 PPO = PPOConfig(learning_rate=4e-4, n_steps=64)
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
-    "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "features", "features_dim", "final_learning_rate",
-    "normalize_rewards", "dream_horizon",
+    "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "action_repeat", "features", "features_dim",
+    "final_learning_rate", "normalize_rewards", "dream_horizon",
 )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ class DreamAgentsConfig:
         horizon: steps per real episode at most; null: the simulator's own limit.
         dream_horizon: steps per imagined episode at most; null: the environment's own.
         ppo, num_envs, frame_stack, features, features_dim, final_learning_rate, normalize_rewards: the agent.
+        action_repeat: environment steps that each of its actions is taken for.
         guards: against living off the model's mistakes.
         evaluate_every: imagined steps between looks at the real game during training (for the curve); 0: none.
         keep_every: imagined steps between agents that are kept; null keeps none.
@@ -85,6 +86,7 @@ class DreamAgentsConfig:
     ppo: PPOConfig = PPO
     num_envs: int = 32
     frame_stack: int = 4
+    action_repeat: int = 4
     features: Features = "small"
     features_dim: int = 256
     final_learning_rate: float | None = 0.0
@@ -102,8 +104,12 @@ class DreamAgentsConfig:
         """The agent, whose learning rate falls over its training."""
         return AgentConfig(
             self.ppo, self.num_envs, self.frame_stack, self.features, self.features_dim, None,
-            self.final_learning_rate, self.normalize_rewards,
+            self.final_learning_rate, self.normalize_rewards, self.action_repeat,
         )  # fmt: skip
+
+    def actions(self, steps: int) -> int:
+        """How many actions take so many environment steps."""
+        return max(1, steps // self.action_repeat)
 
 
 @dataclass(frozen=True)
@@ -173,12 +179,12 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
         env_kwargs=dict(config.env_kwargs),
         folder=folder,
         agent=config.agent,
-        steps=config.steps,
+        steps=config.actions(config.steps),
         horizon=config.dream_horizon,
         seed=seed,
         guards=config.guards,
         evaluation=EvaluationConfig(every=config.evaluate_every, deterministic=config.deterministic, seed=config.seed),
-        keep_every=config.keep_every,
+        keep_every=None if config.keep_every is None else config.actions(config.keep_every),
     )
     return _policy(config, model, Path(train(settings)["agent"]))
 
@@ -196,12 +202,14 @@ def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int)
             model, config.num_envs, horizon=config.horizon, action_range=agent_range, observation=observation
         )
         env = stacked(VecMonitor(venv), config.frame_stack)
+        if config.action_repeat > 1:
+            env = RepeatedActions(env, config.action_repeat)
         if config.normalize_rewards:
             env = VecNormalize(env, norm_obs=False, gamma=config.ppo.gamma)
         with closing(env):
             env.seed(seed)
             agent = make_agent(config.agent, env, seed)
-            agent.learn(steps)
+            agent.learn(config.actions(steps))
             checkpoint.save_agent(agent, folder / "agent.zip")
     return _policy(config, model, folder / "agent.zip")
 

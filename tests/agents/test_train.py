@@ -82,6 +82,7 @@ def curve(folder: Path) -> list[dict[str, str]]:
         ("a2c", "discrete", "pixels", {}),
         ("dqn", "discrete", "pixels", {"normalize_rewards": True}),
         ("sac", "box", "latent", {}),
+        ("ppo", "discrete", "pixels", {"action_repeat": 3}),
     ],
 )
 def test_a_killed_training_ends_where_an_uninterrupted_one_does(
@@ -95,7 +96,7 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_does(
     train(whole)
     killed = replace(whole, folder=tmp_path / "killed")
     for left in (21, 18):  # dies behind the first checkpoint, and again behind the second
-        reward.left = left
+        reward.left = left * whole.agent.action_repeat
         with pytest.raises(Killed):
             train(killed)
     reward.left = -1
