@@ -42,7 +42,7 @@ from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
 from world_model.model import WorldModel
 
-PPO = PPOConfig(learning_rate=4e-4, n_steps=64)
+PPO = PPOConfig(learning_rate=4e-4, n_steps=16, batch_size=128, n_epochs=6, gamma=0.96)
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "action_repeat", "features", "features_dim",
@@ -73,7 +73,9 @@ class DreamAgentsConfig:
     """
 
     env_id: str = "Vid2World-DoomTakeCover-v0"
-    env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
+    env_kwargs: Mapping[str, Any] = field(
+        default_factory=lambda: {"observation": "latent", "reset_source": "runs/data/doom_take_cover"}
+    )
     dataset: str = "runs/data/doom_take_cover"
     steps: int = 160_000
     real_steps: int | None = None
@@ -82,7 +84,7 @@ class DreamAgentsConfig:
     seed: int = 10_000
     deterministic: bool = False
     horizon: int | None = None
-    dream_horizon: int | None = None
+    dream_horizon: int | None = 200
     ppo: PPOConfig = PPO
     num_envs: int = 32
     frame_stack: int = 4
@@ -93,7 +95,7 @@ class DreamAgentsConfig:
     normalize_rewards: bool = True
     guards: GuardConfig = field(default_factory=GuardConfig)
     evaluate_every: int = 0
-    keep_every: int | None = 20_000
+    keep_every: int | None = 40_000
     target: float = 750.0
     work: str = "runs/dream_agents"
     results: str = report.RESULTS_FOLDER

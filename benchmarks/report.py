@@ -12,8 +12,8 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,10 +126,30 @@ def write(
 
 def command(name: str, config: Any) -> str:
     """The command line that repeats the run: every setting that differs from its default, paths made relative."""
-    changed = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
-    settings = [f"{key}={_portable(value)}" for key, value in changed.items() if key != "quick"]
+    changed = {
+        key: value
+        for f in fields(config)
+        if f.name != "quick"
+        for key, value in _changed(f.name, getattr(config, f.name), _default(f))
+    }
+    settings = [f"{key}={_written(value)}" for key, value in changed.items()]
     flags = ["--quick"] if getattr(config, "quick", False) else []
     return " ".join(["python", "-m", f"benchmarks.{name}", *map(shlex.quote, settings + flags)])
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
+
+
+def _changed(name: str, value: Any, default: Any) -> Iterator[tuple[str, Any]]:
+    """What differs, settings within settings one by one: ``ppo.gamma``."""
+    if is_dataclass(value) and type(value) is type(default):
+        value, default = ({f.name: getattr(one, f.name) for f in fields(one)} for one in (value, default))
+    if isinstance(value, Mapping) and isinstance(default, Mapping) and set(value) == set(default):
+        for key in value:
+            yield from _changed(f"{name}.{key}", value[key], default[key])
+    elif _portable(value) != _portable(default):
+        yield name, value
 
 
 def commit() -> str:
@@ -174,6 +194,14 @@ def _portable(value: Any) -> Any:
         path = Path(value)
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
     return list(value) if isinstance(value, tuple) else value
+
+
+def _written(value: Any) -> str:
+    """As the command line reads it."""
+    value = _portable(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(one)}" for key, one in value.items()) + "}"
+    return "null" if value is None else str(value)
 
 
 def _finite(value: Any) -> Any:

@@ -25,6 +25,8 @@ class RewardHeadConfig:
         memory: length of what is remembered of all frames, ``d`` in shapes.
         action_features: length of an action's embedding.
         dropout: on the features, in training only.
+        termination_odds: by which the odds of an end are multiplied. A dream that loses dangers on their way to the
+            player ends too rarely, however well the head reads recorded frames; this makes up for it.
     """
 
     channels: int = 24
@@ -32,11 +34,14 @@ class RewardHeadConfig:
     memory: int = 128
     action_features: int = 32
     dropout: float = 0.2
+    termination_odds: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("channels", "features", "memory", "action_features"):
             if getattr(self, name) < 1:
                 raise ValueError(f"reward_head.{name}: expected 1 or more, got {getattr(self, name)}")
+        if not 0 < self.termination_odds < math.inf:
+            raise ValueError(f"reward_head.termination_odds: expected a number above 0, got {self.termination_odds}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"reward_head.dropout: expected 0 up to but not 1, got {self.dropout}")
 
@@ -126,7 +131,8 @@ class RewardHead(ExactModule):
         """Of memories ``[... d]``: the expected reward of the last action ``[...]``, in the simulator's units, and the
         probability ``[...]`` that the episode ended with it."""
         reward, logit = self.outputs(memory)
-        return self.reward_mean + self.reward_scale * reward, logit.sigmoid()
+        odds = math.log(self.config.termination_odds)
+        return self.reward_mean + self.reward_scale * reward, (logit + odds).sigmoid()
 
     def outputs(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What training looks at: the reward, in units of ``reward_scale`` from the mean, and termination's logit."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -49,6 +50,27 @@ def test_no_machine_paths_in_results(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_command_of_a_tuple_reads_back() -> None:
     assert report.command("x", Example(scales=(1.0, 2.5))) == "python -m benchmarks.x 'scales=[1.0, 2.5]'"
+
+
+@dataclass(frozen=True)
+class Inner:
+    gamma: float = 0.9
+    limit: int | None = 3
+
+
+@dataclass(frozen=True)
+class Nested:
+    inner: Inner = Inner(0.5)
+    table: Mapping[str, dict[str, Any]] = field(default_factory=lambda: {"cem": {"horizon": 5, "start": "hold"}})
+    free: Mapping[str, Any] = field(default_factory=dict)
+
+
+def test_of_settings_within_settings_the_command_names_what_differs() -> None:
+    assert report.command("x", Nested()) == "python -m benchmarks.x"
+    changed = Nested(Inner(0.5, None), {"cem": {"horizon": 4, "start": "hold"}}, {"observation": "latent"})
+    assert report.command("x", changed) == (
+        "python -m benchmarks.x inner.limit=null table.cem.horizon=4 'free={observation: latent}'"
+    )
 
 
 def test_targets_are_judged_in_their_direction() -> None:

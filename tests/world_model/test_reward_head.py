@@ -91,6 +91,17 @@ def test_predictions_start_at_what_was_recorded() -> None:
     assert torch.equal(reward, torch.full((5,), 7.0)) and torch.isfinite(probability).all()
 
 
+def test_the_odds_of_an_end_can_be_raised() -> None:
+    head = RewardHead(CONFIG, ACTION_SPECS["box"], (4, 4, 4)).requires_grad_(False)
+    torch.nn.init.normal_(head.judge.weight)
+    memory = torch.randn(50, CONFIG.memory)
+    reward, probability = head.predict(memory)
+    head.config = replace(CONFIG, termination_odds=3.0)
+    same, raised = head.predict(memory)
+    assert torch.equal(reward, same)
+    torch.testing.assert_close(raised / (1 - raised), 3 * probability / (1 - probability), rtol=1e-3, atol=0)
+
+
 def test_states_carry_the_memory(model: WorldModel, context: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert model.reward_head is not None
     latents, actions = context
@@ -152,7 +163,9 @@ def test_bundles_keep_the_head_exact(
     assert back.reward_head.predict(memory)[1].dtype == torch.float32
 
 
-@pytest.mark.parametrize(("name", "value"), [("memory", 0), ("channels", -1), ("dropout", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("memory", 0), ("channels", -1), ("dropout", 1.0), ("termination_odds", 0.0)]
+)
 def test_sizes_are_checked(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"reward_head.{name}"):
         RewardHeadConfig(**{name: value})  # type: ignore[arg-type]
