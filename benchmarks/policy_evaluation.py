@@ -24,7 +24,7 @@ from agents.policies import Policy, load_policy
 from agents.real import encoder
 from benchmarks import report
 from benchmarks.command_line import run
-from benchmarks.loading import load_model
+from benchmarks.loading import digest, load_model
 from benchmarks.policy_log import PolicyLog
 from benchmarks.policy_report import summary, write_policies
 from benchmarks.policy_scripted import scripted
@@ -156,7 +156,7 @@ def evaluate_policies(
         identity: dict[str, Any] = {"world": name, "horizon": protocol.horizon, "verifier": protocol.verifier}
         identity |= {"seed": protocol.seed, "simulator": protocol.simulator or model.config.source_env}
         if name == "dream":
-            identity |= {"weights": _digest(model), "dtype": str(next(model.parameters()).dtype)}
+            identity |= {"weights": digest(model), "dtype": str(next(model.parameters()).dtype)}
         log = PolicyLog(work, identity)
         missing = [
             (policy, start)
@@ -245,13 +245,6 @@ def _key(source: str) -> str:
     if not source.endswith((".zip", ".npy")) or not Path(source).is_file():
         return source
     return f"{_short(source)}-{hashlib.sha256(Path(source).read_bytes()).hexdigest()[:10]}"
-
-
-def _digest(model: WorldModel) -> str:
-    found = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        found.update(tensor.detach().float().cpu().numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 if __name__ == "__main__":
