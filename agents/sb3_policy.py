@@ -54,13 +54,12 @@ class SB3Policy:
         self._stack = np.zeros((0, *space.shape), space.dtype)  # type: ignore[misc]
         self._repeat = int(getattr(model, "action_repeat", 1))
         self._age = np.zeros(0, np.int64)  # of each row's action, in steps; 0: it is due
-        self._held: np.ndarray | None = None
+        actions = model.action_space
+        self._held = np.zeros((0, *actions.shape), actions.dtype)  # type: ignore[misc]
 
     def reset(self, rows: Sequence[int]) -> None:
-        missing = max(rows, default=-1) + 1 - len(self._stack)
-        if missing > 0:
-            self._stack = np.concatenate([self._stack, np.zeros((missing, *self._stack.shape[1:]), self._stack.dtype)])
-            self._age = np.concatenate([self._age, np.zeros(missing, np.int64)])
+        length = max(rows, default=-1) + 1
+        self._stack, self._age, self._held = (_grown(one, length) for one in (self._stack, self._age, self._held))
         self._stack[list(rows)] = 0
         self._age[list(rows)] = 0
 
@@ -74,15 +73,11 @@ class SB3Policy:
         due = np.flatnonzero(self._age[index] == 0)
         self._age[index] = (self._age[index] + 1) % self._repeat
         if len(due):
-            chosen, _ = self.model.predict(seen[due], deterministic=self.deterministic)
-            self._hold(np.array(index)[due], chosen)
-        assert self._held is not None
+            self._held[np.array(index)[due]], _ = self.model.predict(seen[due], deterministic=self.deterministic)
         return self._actions.to_native(self._held[index])
 
-    def _hold(self, rows: np.ndarray, actions: np.ndarray) -> None:
-        if self._held is None or len(self._held) < len(self._stack):
-            held = np.zeros((len(self._stack), *actions.shape[1:]), actions.dtype)
-            if self._held is not None:
-                held[: len(self._held)] = self._held
-            self._held = held
-        self._held[rows] = actions
+
+def _grown(rows: np.ndarray, length: int) -> np.ndarray:
+    """At least ``length`` rows, new ones zero."""
+    missing = max(0, length - len(rows))
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)]) if missing else rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from agents import checkpoint
 from agents.algorithms import AgentConfig, make_agent
@@ -23,7 +23,7 @@ from agents.errors import DreamError
 from agents.judge import EvaluationConfig, Judge
 from agents.logs import make_logger
 from agents.sb3_vec_env import WorldModelVecEnv
-from agents.wrappers import NoisyObservations, RepeatedActions, stacked
+from agents.wrappers import NoisyObservations, prepared
 from v2w_env.rewards import NoReward
 from world_model.bundle import Replacing
 from world_model.progress import progress_bar
@@ -129,12 +129,7 @@ def make_training_env(config: TrainConfig, dream: Dream) -> VecEnv:
     env: VecEnv = VecMonitor(WorldModelVecEnv(dream.make(config.agent.num_envs, guards=config.guards)))
     if config.guards.observation_noise:
         env = NoisyObservations(env, config.guards.observation_noise, config.seed)
-    env = stacked(env, config.agent.frame_stack)
-    if config.agent.action_repeat > 1:
-        env = RepeatedActions(env, config.agent.action_repeat)
-    if config.agent.normalize_rewards:
-        env = VecNormalize(env, norm_obs=False, gamma=config.agent.settings.gamma)
-    return env
+    return prepared(env, config.agent)
 
 
 class _Run:

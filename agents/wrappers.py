@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+if TYPE_CHECKING:
+    from agents.algorithms import AgentConfig
+
+
+def prepared(venv: VecEnv, agent: AgentConfig) -> VecEnv:
+    """An environment as the agent trains in it: observations stacked, actions repeated, rewards normalised."""
+    venv = stacked(venv, agent.frame_stack)
+    if agent.action_repeat > 1:
+        venv = RepeatedActions(venv, agent.action_repeat)
+    return VecNormalize(venv, norm_obs=False, gamma=agent.settings.gamma) if agent.normalize_rewards else venv
 
 
 def stacked(venv: VecEnv, frame_stack: int) -> VecEnv:
@@ -57,8 +69,9 @@ class RepeatedActions(VecEnvWrapper):
 class _Observations(VecEnvWrapper):
     """Changes observations on their way, terminal ones too."""
 
+    @abstractmethod
     def _change(self, observations: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """What the agent gets to see of ``observations``."""
 
     def reset(self) -> np.ndarray:
         observations = self.venv.reset()

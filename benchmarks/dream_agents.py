@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor
 
 from agents import checkpoint
 from agents.algorithms import AgentConfig, Features, PPOConfig, make_agent
@@ -32,7 +32,7 @@ from agents.policies import Policy, RandomPolicy
 from agents.real import encoder, make_real, make_real_env
 from agents.sb3_policy import SB3Policy
 from agents.train import TrainConfig, train
-from agents.wrappers import RepeatedActions, stacked
+from agents.wrappers import prepared
 from benchmarks import report
 from benchmarks.command_line import run
 from benchmarks.kept_lines import KeptLines
@@ -203,11 +203,7 @@ def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int)
         venv = make_real(
             model, config.num_envs, horizon=config.horizon, action_range=agent_range, observation=observation
         )
-        env = stacked(VecMonitor(venv), config.frame_stack)
-        if config.action_repeat > 1:
-            env = RepeatedActions(env, config.action_repeat)
-        if config.normalize_rewards:
-            env = VecNormalize(env, norm_obs=False, gamma=config.ppo.gamma)
+        env = prepared(VecMonitor(venv), config.agent)
         with closing(env):
             env.seed(seed)
             agent = make_agent(config.agent, env, seed)
