@@ -56,7 +56,8 @@ class DreamAgentsConfig:
 
     Attributes:
         env_id: the imagined environment; with `env_kwargs`, as in `gymnasium.make`.
-        dataset: what the world model learned from; says how many real steps the other agent gets.
+        dataset: what the world model learned from; dreams start in it, unless `env_kwargs` say where else, and it says
+            how many real steps the other agent gets.
         steps: imagined steps of each agent that dreams.
         real_steps: real steps of each agent that does not; null: those of the dataset's training split.
         seeds: trainings of either kind.
@@ -73,9 +74,7 @@ class DreamAgentsConfig:
     """
 
     env_id: str = "Vid2World-DoomTakeCover-v0"
-    env_kwargs: Mapping[str, Any] = field(
-        default_factory=lambda: {"observation": "latent", "reset_source": "runs/data/doom_take_cover"}
-    )
+    env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
     dataset: str = "runs/data/doom_take_cover"
     steps: int = 160_000
     real_steps: int | None = None
@@ -111,7 +110,7 @@ class DreamAgentsConfig:
 
     def actions(self, steps: int) -> int:
         """How many actions take so many environment steps."""
-        return max(1, steps // self.action_repeat)
+        return -(-steps // self.action_repeat)
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,9 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
         horizon=config.dream_horizon,
         seed=seed,
         guards=config.guards,
-        evaluation=EvaluationConfig(every=config.evaluate_every, deterministic=config.deterministic, seed=config.seed),
+        evaluation=EvaluationConfig(
+            every=config.actions(config.evaluate_every), deterministic=config.deterministic, seed=config.seed
+        ),
         keep_every=None if config.keep_every is None else config.actions(config.keep_every),
     )
     return _policy(config, model, Path(train(settings)["agent"]))
@@ -245,6 +246,7 @@ def _settled(config: DreamAgentsConfig) -> DreamAgentsConfig:
     for name in ("steps", "seeds", "episodes"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    config = replace(config, env_kwargs={"reset_source": config.dataset, **config.env_kwargs})
     if not config.quick:
         return config
     return replace(
