@@ -45,8 +45,6 @@ def locate(checkpoint: str) -> Path | str:
 def digest(model: WorldModel) -> str:
     """Short name of a model's weights and settings, such as how it samples, for results that are kept."""
     found = hashlib.sha256(repr(asdict(model.config)).encode())
-    if model.reward_head is not None:
-        found.update(repr(asdict(model.reward_head.config)).encode())
     for tensor in model.state_dict().values():
         found.update(tensor.detach().float().cpu().numpy().tobytes())
     return found.hexdigest()[:16]

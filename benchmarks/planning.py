@@ -5,7 +5,8 @@
 The protocol is fixed in `benchmarks/planning_tasks.py`, its list of tasks in `benchmarks/tasks`. Rows are controllers:
 those that do not plan, the planners on the world model, and each of these on the true simulator (`oracle_...`).
 Settings are chosen on `split=validation`; the test tasks are for final numbers. What each row did in each task is kept
-in `runs/planning`, so that a killed run goes on where it was.
+in `runs/planning`, so that a killed run goes on where it was; the attempts behind `results/planning.md` lie in
+`results/planning_attempts`, and `work=benchmarks/results/planning_attempts` adds seeds to them.
 """
 
 from __future__ import annotations

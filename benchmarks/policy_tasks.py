@@ -26,9 +26,9 @@ class PolicyTask:
             of rewards, success from `threshold` on.
         num_starts: how many, by default.
         horizon: steps from the start.
-        threshold: see above; PushT's is the one at which dream and simulator agreed best on 8 validation starts
-            (Pearson correlation .90 at .4, .86 at .5, none at .75), Take Cover's is the 750 tics at which the game
-            counts as solved.
+        threshold: see above; PushT's is the one at which dream and simulator agreed best on validation starts
+            (`split=validation num_starts=8`: Pearson correlation .90 at .4, .86 at .5, none at .75), Take Cover's is
+            the 750 tics at which the game counts as solved.
         full_step: largest reward of a step, by which returns are divided; 0 where success is the score.
         where: in a recorded episode policies take over.
         scripted: policies by name.

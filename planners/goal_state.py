@@ -39,8 +39,8 @@ class GoalState(Goal):
             a hand is, may weigh less than what needs a detour.
 
     Raises:
-        ValueError: a model without probe, a goal of another shape, a tolerance that is not positive, or a negative
-            weight.
+        ValueError: a model without probe, a goal of another shape, a tolerance or one of ``weights`` that is not
+            positive, or a negative ``doubt`` or ``failure``.
     """
 
     def __init__(
