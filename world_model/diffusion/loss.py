@@ -11,8 +11,9 @@ from einops import repeat
 from torch import Tensor
 
 from world_model.diffusion.denoiser import Denoiser
+from world_model.diffusion.distillation import Distillation
 from world_model.diffusion.noise_levels import LevelConfig, draw_levels
-from world_model.diffusion.parameterization import add_noise, clean_from_v, v_target
+from world_model.diffusion.parameterization import add_noise, clean_from_v, v_of_clean, v_target
 from world_model.diffusion.schedule import Schedule
 from world_model.network.time import FrameTree
 from world_model.types import Conditioning, Scene, incoming_actions
@@ -79,6 +80,7 @@ def training_loss(
     generator: torch.Generator,
     scene: Scene | None = None,
     unusual: Tensor | None = None,
+    distillation: Distillation | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of v on a batch of clips.
 
@@ -88,13 +90,17 @@ def training_loss(
         generator: a CPU generator; all levels, masks and noise come from it.
         scene: what the clips' first frames tell a network that is conditioned on them.
         unusual: how far each place is from the usual, ``[b t h w]`` in squared deviations; needed for ``salience``.
+        distillation: learn from what a teacher makes of the noisy frames, at the levels it names, and not from the
+            recorded frames; for teacher forcing.
 
     Returns:
         the scalar loss, and detached scalars to log.
 
     Raises:
-        ValueError: if ``unusual`` is needed and missing.
+        ValueError: if ``unusual`` is needed and missing, or the objective cannot be distilled.
     """
+    if distillation is not None and config.objective != "teacher_forcing":
+        raise ValueError(f"loss.objective: expected teacher_forcing for distillation, got {config.objective!r}")
     b, t = latents.shape[:2]
     aligned, mask = incoming_actions(actions)
     if config.first_action == "zero":
@@ -103,7 +109,10 @@ def training_loss(
     cond = Conditioning(actions=aligned, action_mask=mask * keep)
     if scene is not None:
         cond = replace(cond, context=scene.context, concat=repeat(scene.concat, "b c h w -> b t c h w", t=t))
-    levels = draw_levels((b, t), config.levels, generator).to(latents.device)
+    if distillation is None:
+        levels = draw_levels((b, t), config.levels, generator).to(latents.device)
+    else:
+        levels = distillation.draw_levels((b, t), generator).to(latents.device)
     noise = _noise(latents, generator)
     weights = place_weights(unusual, config.salience) if config.salience else None
     if config.objective == "diffusion_forcing":
@@ -114,8 +123,8 @@ def training_loss(
     teacher = _Teacher(network, schedule, known, cond, config.max_history_level, generator)
     history = latents
     if config.self_history:
-        history = _own_history(teacher, latents, config)
-    error = teacher.error(history, latents, levels, noise, weights)[:, 1:]
+        history = _own_history(teacher, latents, config, distillation)
+    error = teacher.error(history, latents, levels, noise, weights, distillation)[:, 1:]
     return error.mean(), _logs(error, levels[:, 1:])
 
 
@@ -167,9 +176,18 @@ class _Teacher:
 
     def predict(self, history: Tensor, noisy: Tensor, levels: Tensor, cond: Conditioning) -> Tensor:
         """v of the noisy frames ``[b t c h w]``, each seeing only the history before it."""
-        b, t = history.shape[:2]
-        past = torch.randint(self.max_history_level + 1, (b, t), generator=self.generator).to(history.device)
-        seen = add_noise(history, _noise(history, self.generator), self.schedule.signal(past))
+        return self._beside(self.network, *self._seen(history), noisy, levels, cond)
+
+    def _seen(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """The history as the network is shown it, and its levels."""
+        past = torch.randint(self.max_history_level + 1, history.shape[:2], generator=self.generator)
+        past = past.to(history.device)
+        return add_noise(history, _noise(history, self.generator), self.schedule.signal(past)), past
+
+    def _beside(
+        self, network: Denoiser, seen: Tensor, past: Tensor, noisy: Tensor, levels: Tensor, cond: Conditioning
+    ) -> Tensor:
+        t = seen.shape[1]
         both = Conditioning(
             actions=_join(self.known.actions, cond.actions),
             action_mask=_join(self.known.action_mask, cond.action_mask),
@@ -177,20 +195,31 @@ class _Teacher:
             concat=None if cond.concat is None else _join(cond.concat, cond.concat),
         )
         tree = FrameTree.teacher(t)
-        v, _ = self.network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)
+        v, _ = network(torch.cat([seen, noisy], 1), torch.cat([past, levels], 1), both, tree=tree)
         return v[:, t:]
 
-    def error(self, history: Tensor, latents: Tensor, levels: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
+    def error(
+        self,
+        history: Tensor,
+        latents: Tensor,
+        levels: Tensor,
+        noise: Tensor,
+        weights: Tensor | None,
+        distillation: Distillation | None,
+    ) -> Tensor:
+        """Squared error of v per frame, ``[b t]``: of the recorded frames', or of the one a teacher would have had."""
         scaled, signal = latents * self.schedule.rescale(levels), self.schedule.signal(levels)
-        v = self.predict(history, add_noise(scaled, noise, signal), levels, self.cond)
-        return _per_frame(v - v_target(scaled, noise, signal), weights)
+        noisy, (seen, past) = add_noise(scaled, noise, signal), self._seen(history)
+        v = self._beside(self.network, seen, past, noisy, levels, self.cond)
+        if distillation is None:
+            return _per_frame(v - v_target(scaled, noise, signal), weights)
+        taught = distillation.clean(
+            lambda x, at: self._beside(distillation.teacher, seen, past, x, at, self.cond), noisy, levels
+        )
+        return _per_frame(v - v_of_clean(noisy, taught, signal), weights)
 
-    def imagine(self, history: Tensor, recorded: Tensor, start: Literal["noise", "drawn"], lowest: int = 0) -> Tensor:
-        """Every frame predicted in one step, given the history before it, from noise or from a noisy recorded one."""
-        highest = self.schedule.config.num_levels - 1
-        levels = torch.full(history.shape[:2], highest, device=history.device)
-        if start == "drawn":
-            levels = torch.randint(lowest, highest + 1, history.shape[:2], generator=self.generator).to(history.device)
+    def imagine(self, history: Tensor, recorded: Tensor, levels: Tensor) -> Tensor:
+        """Every frame predicted in one step from the recorded one at its level, given the history before it."""
         signal, rescale = self.schedule.signal(levels), self.schedule.rescale(levels)
         noisy = add_noise(recorded * rescale, _noise(history, self.generator), signal)
         return clean_from_v(noisy, self.predict(history, noisy, levels, self.known), signal) / rescale
@@ -200,7 +229,7 @@ class _Teacher:
 
 
 @torch.no_grad()
-def _own_history(teacher: _Teacher, latents: Tensor, config: LossConfig) -> Tensor:
+def _own_history(teacher: _Teacher, latents: Tensor, config: LossConfig, distillation: Distillation | None) -> Tensor:
     """The recorded past with, in some clips, all frames after the context imagined (one to several passes deep)."""
     b = latents.shape[0]
     rows = (torch.rand(b, generator=teacher.generator) < config.self_history).nonzero()[:, 0].to(latents.device)
@@ -210,11 +239,24 @@ def _own_history(teacher: _Teacher, latents: Tensor, config: LossConfig) -> Tens
     chosen, recorded = teacher.of_rows(rows), latents[rows]
     history = recorded
     for _ in range(passes):
-        imagined = chosen.imagine(history, recorded, config.self_history_start, config.levels.lowest)
+        levels = _start_levels(teacher, recorded, config, distillation)
+        imagined = chosen.imagine(history, recorded, levels)
         history = torch.cat(
             [recorded[:, : config.context_frames], imagined.to(recorded)[:, config.context_frames :]], 1
         )
     return latents.index_copy(0, rows, history)
+
+
+def _start_levels(teacher: _Teacher, recorded: Tensor, config: LossConfig, distillation: Distillation | None) -> Tensor:
+    """Levels ``[b t]`` that frames of an imagined history start from; a student's last step is all it can do alone."""
+    shape, highest = recorded.shape[:2], teacher.schedule.config.num_levels - 1
+    if distillation is not None:
+        levels = torch.full(shape, distillation.student.levels[0])
+    elif config.self_history_start == "drawn":
+        levels = torch.randint(config.levels.lowest, highest + 1, shape, generator=teacher.generator)
+    else:
+        levels = torch.full(shape, highest)
+    return levels.to(recorded.device)
 
 
 def _join(a: Tensor | None, b: Tensor | None) -> Tensor:

@@ -19,3 +19,8 @@ def clean_from_v(noisy: Tensor, v: Tensor, signal: Tensor) -> Tensor:
 
 def noise_from_v(noisy: Tensor, v: Tensor, signal: Tensor) -> Tensor:
     return signal.sqrt() * v + (1 - signal).sqrt() * noisy
+
+
+def v_of_clean(noisy: Tensor, clean: Tensor, signal: Tensor) -> Tensor:
+    """The v that stands for these clean latents in noisy ones; ``signal`` below 1."""
+    return (signal.sqrt() * noisy - clean) / (1 - signal).sqrt()

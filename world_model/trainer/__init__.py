@@ -8,12 +8,13 @@ from world_model.trainer.published import PublishedTrainConfig, train_published
 from world_model.trainer.reward import RewardTrainConfig, train_reward
 from world_model.trainer.samples import SampleConfig
 from world_model.trainer.settings import OptimizerConfig, RunConfig
-from world_model.trainer.world_model import WorldTrainConfig, train_world_model
+from world_model.trainer.world_model import DistillationConfig, WorldTrainConfig, train_world_model
 
 __all__ = [
     "AutoencoderLossConfig",
     "AutoencoderTrainConfig",
     "CropConfig",
+    "DistillationConfig",
     "OptimizerConfig",
     "ProbeTrainConfig",
     "PublishedTrainConfig",

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from world_model.diffusion.distillation import Distillation
 from world_model.diffusion.loss import training_loss
 from world_model.model import WorldModel
 from world_model.trainer.latents import LatentClip
@@ -26,9 +27,16 @@ class WorldModelModule(SteppedModule):
     Args:
         world: its trained parts are switched to training.
         encoder: turns batches of `PixelClip` into latents; without it batches are `LatentClip`.
+        distillation: learn from a teacher of more sampling steps.
     """
 
-    def __init__(self, world: WorldModel, recipe: Recipe, encoder: PixelEncoder | None = None) -> None:
+    def __init__(
+        self,
+        world: WorldModel,
+        recipe: Recipe,
+        encoder: PixelEncoder | None = None,
+        distillation: Distillation | None = None,
+    ) -> None:
         super().__init__(recipe.run, recipe.optimizer)
         self.network = world.network.train().requires_grad_(True)
         self.network.gradient_checkpointing = recipe.gradient_checkpointing
@@ -38,6 +46,7 @@ class WorldModelModule(SteppedModule):
         self.schedule = world.schedule
         self.loss_config = recipe.loss
         self.encoder = encoder
+        self.distillation = distillation
 
     def training_step(self, batch: LatentClip | PixelClip, batch_idx: int) -> Tensor:
         loss, logs = self._loss(batch, self.step_generator())
@@ -59,15 +68,24 @@ class WorldModelModule(SteppedModule):
         else:
             latents, scene = self.encoder(cast(PixelClip, batch)["frames"], generator, self.training)
             unusual = None
-        actions = batch["actions"]
-        return training_loss(self.network, self.schedule, latents, actions, self.loss_config, generator, scene, unusual)
+        return training_loss(
+            self.network,
+            self.schedule,
+            latents,
+            batch["actions"],
+            self.loss_config,
+            generator,
+            scene,
+            unusual,
+            self.distillation,
+        )
 
 
 class FrozenParts(Callback):
     """Moves what is not trained, and so is no submodule of the LightningModule, to the device of what is."""
 
-    def __init__(self, world: WorldModel) -> None:
-        self.world = world
+    def __init__(self, world: WorldModel, teacher: WorldModel | None = None) -> None:
+        self.world, self.teacher = world, teacher
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         device, conditioner = trainer.strategy.root_device, self.world.conditioner
@@ -75,3 +93,5 @@ class FrozenParts(Callback):
         if conditioner is not None:
             conditioner.image_tower.to(device)
             conditioner.caption = conditioner.caption.to(device)
+        if self.teacher is not None:
+            self.teacher.network.to(device)

@@ -21,6 +21,19 @@ from world_model.trainer.transplant import transplant
 from world_model.trainer.world_training import train
 
 
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Learn from a model of many sampling steps to do with few; see `world_model.diffusion.distillation`.
+
+    Attributes:
+        teacher: bundle folder of that model; None learns from the recordings. Mostly the same as `init_from`.
+        steps: its sampling steps; a multiple of those that the new model is to have (`sampling.num_sampling_steps`).
+    """
+
+    teacher: str | None = None
+    steps: int = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorldTrainConfig(Recipe):
     """A training run of a world model of one's own; see also `Recipe`.
@@ -34,6 +47,7 @@ class WorldTrainConfig(Recipe):
             weights. To go on with a killed run nothing is needed but its folder.
         latent_cache: folder for the encoded dataset; None for `latents` in the autoencoder's, where the next run
             finds it too.
+        distillation: a teacher to learn from, instead of from the recordings themselves.
     """
 
     autoencoder: str
@@ -46,6 +60,7 @@ class WorldTrainConfig(Recipe):
     window: int | None = None
     init_from: str | None = None
     latent_cache: str | None = None
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,11 +71,20 @@ class WorldTrainConfig(Recipe):
                 "augmentation: expected none (jitter, hue and shift 0) with frames=cached_latents, since latents stay "
                 f"as they are, got {self.augmentation}; use frames=pixels"
             )
-
         if self.frames == "pixels" and self.loss.salience:
             raise ValueError(
                 f"loss.salience: expected 0 with frames=pixels, got {self.loss.salience}; use frames=cached_latents"
             )
+        if self.distillation.teacher is not None:
+            if self.loss.objective != "teacher_forcing":
+                raise ValueError(
+                    f"loss.objective: expected teacher_forcing for a distillation, got {self.loss.objective!r}"
+                )
+            if self.sampling.spacing != "trailing" or self.sampling.eta:
+                raise ValueError(
+                    "sampling: expected spacing=trailing and eta=0 for a distillation, which follows a sampler without "
+                    f"fresh noise, got {self.sampling.spacing} and {self.sampling.eta:g}"
+                )
 
     @property
     def clip_frames(self) -> int:
@@ -80,11 +104,13 @@ def train_world_model(config: WorldTrainConfig) -> Path:
     torch.manual_seed(config.run.seed)
     recorded = open_dataset(config.dataset)
     world = new_world(config, recorded)
+    teacher = _teacher(config, world)
     if config.frames == "pixels":
         pixels = PixelClipDataModule(
             recorded, config.clip_frames, config.short_episodes, config.run, config.data_workers
         )
-        return train(config, world, recorded, pixels, PixelEncoder(world, recorded.transform, config.augmentation))
+        encoder = PixelEncoder(world, recorded.transform, config.augmentation)
+        return train(config, world, recorded, pixels, encoder, teacher, config.distillation.steps)
     cache = config.latent_cache or Path(config.autoencoder) / "latents"
     latents = ClipDataModule(
         recorded,
@@ -95,7 +121,27 @@ def train_world_model(config: WorldTrainConfig) -> Path:
         config.run,
         salience=config.loss.salience > 0,
     )
-    return train(config, world, recorded, latents)
+    return train(config, world, recorded, latents, None, teacher, config.distillation.steps)
+
+
+def _teacher(config: WorldTrainConfig, world: WorldModel) -> WorldModel | None:
+    """The model to learn from.
+
+    Raises:
+        ValueError: if it cannot be read, or speaks of other actions, latents or noise levels than the one that learns.
+    """
+    folder = config.distillation.teacher
+    if folder is None:
+        return None
+    teacher = WorldModel.from_pretrained(folder)
+    for name in ("actions", "frame_size", "autoencoder", "schedule"):
+        theirs, ours = getattr(teacher.config, name), getattr(world.config, name)
+        if theirs != ours:
+            raise ValueError(f"distillation.teacher: expected {name} as in this run, {ours}, got {theirs} in {folder}")
+    ours = world.autoencoder.state_dict()
+    if any(not torch.equal(ours[name], tensor) for name, tensor in teacher.autoencoder.state_dict().items()):
+        raise ValueError(f"distillation.teacher: {folder} has another autoencoder; set autoencoder={folder}")
+    return teacher
 
 
 def new_world(config: WorldTrainConfig, recorded: RecordedDataset) -> WorldModel:
