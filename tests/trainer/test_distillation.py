@@ -98,6 +98,7 @@ def test_what_does_not_fit_is_named(dataset: Path, autoencoder: Path, teacher: P
         replace(config, sampling=SamplingConfig(num_sampling_steps=2, eta=1.0))
     with pytest.raises(ValueError, match=r"distillation\.teacher: expected schedule as in this run"):
         train_world_model(replace(config, init_from=None, schedule=ScheduleConfig(base_scale=0.7)))
+    train_world_model(replace(config, autoencoder=str(autoencoder)))  # the same, before it was rounded
     other = WorldModel.from_pretrained(teacher).autoencoder
     with torch.no_grad():
         next(other.parameters()).add_(0.1)
