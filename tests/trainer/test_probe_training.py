@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -62,9 +64,22 @@ def test_it_finds_the_square(dataset: Path, world: Path, tmp_path: Path) -> None
     card = (bundle / "card.md").read_text()
     assert card.startswith("# Tiny") and "| place.1 |" in card and card.count("## State probe") == 1
     assert curve(tmp_path / "run", "validation/latents")
+    assert added(world, bundle) == {"state_probe"}
+
+
+def added(world: Path, bundle: Path) -> set[str]:
+    """Parts that are new in `bundle`, all others being those of `world` to the last bit."""
     before, after = load_file(world / "model.safetensors"), load_file(bundle / "model.safetensors")
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"state_probe"}
+    return {name.split(".")[0] for name in after.keys() - before.keys()}
+
+
+def test_a_world_that_runs_in_bfloat16_is_not_rounded_to_it(dataset: Path, world: Path, tmp_path: Path) -> None:
+    model = WorldModel.from_pretrained(world)
+    model.config = replace(model.config, dtype="bfloat16")
+    with np.load(world / "episodes.npz") as clips:
+        source = model.save_pretrained(tmp_path / "world", dict(clips))
+    assert added(source, train_probe(config(dataset, source, tmp_path / "run", max_steps=1))) == {"state_probe"}
 
 
 def test_doubt_is_learned_where_frames_say_nothing() -> None:

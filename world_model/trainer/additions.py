@@ -31,10 +31,13 @@ def read_world(folder: Path, recorded: RecordedDataset, imagined_share: float) -
 
 
 def save_world(world: WorldModel, source: Path, folder: Path, section: str) -> Path:
-    """Save the world model with the clips of the bundle `source`, and its card with a section added or replaced."""
+    """Save what was trained onto the world model of the bundle `source` with that model, exactly as it is there, with
+    its clips, and with its card with a section added or replaced."""
+    whole = WorldModel.from_pretrained(source)  # `world` may have been rounded to the type it is run in
+    whole.config, whole.reward_head, whole.state_probe = world.config, world.reward_head, world.state_probe
     text = (source / bundle.CARD).read_text() if (source / bundle.CARD).is_file() else f"# {world.config.name}\n"
     clips = bundle.load_episodes(source, world.config.actions)
-    return world.to("cpu").save_pretrained(folder / "bundle", clips, with_section(text, section))
+    return whole.to("cpu").save_pretrained(folder / "bundle", clips, with_section(text, section))
 
 
 def with_section(card: str, section: str) -> str:

@@ -139,8 +139,8 @@ def _teacher(config: WorldTrainConfig, world: WorldModel) -> WorldModel | None:
         if theirs != ours:
             raise ValueError(f"distillation.teacher: expected {name} as in this run, {ours}, got {theirs} in {folder}")
     ours = world.autoencoder.state_dict()
-    theirs = teacher.autoencoder.state_dict()  # of half precision
-    if not all(torch.allclose(theirs[name], tensor, rtol=2e-3, atol=1e-4) for name, tensor in ours.items()):
+    theirs = teacher.autoencoder.state_dict()  # rounded, and so not quite those of the folder they came from
+    if not all(torch.allclose(theirs[name], tensor, rtol=1e-2, atol=1e-3) for name, tensor in ours.items()):
         raise ValueError(f"distillation.teacher: {folder} has another autoencoder; set autoencoder={folder}")
     return teacher
 
