@@ -39,7 +39,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        key: value.to(dtype).contiguous() if value.is_floating_point() and not is_exact(key) else value
+        key: (value.to(dtype) if value.is_floating_point() and not is_exact(key) else value).contiguous()
         for key, value in model.state_dict().items()
     }
     with Replacing(folder / CONFIG) as path:

@@ -156,8 +156,10 @@ def test_bundles_keep_the_head_exact(
     assert back.config == model.config and back.reward_head is not None
     assert next(back.network.parameters()).dtype == torch.bfloat16
     assert load_file(folder / "model.safetensors")["reward_head.reward_mean"].dtype == torch.float32
+    again = WorldModel.from_pretrained(back.save_pretrained(tmp_path / "again"))  # what was loaded can be saved
     for name, tensor in model.reward_head.state_dict().items():
         assert torch.equal(back.reward_head.state_dict()[name], tensor)
+        assert again.reward_head is not None and torch.equal(again.reward_head.state_dict()[name], tensor)
     memory = back.reward_head.sequence(*context)[:, -1]
     assert torch.equal(memory, model.reward_head.sequence(*context)[:, -1])
     assert back.reward_head.predict(memory)[1].dtype == torch.float32

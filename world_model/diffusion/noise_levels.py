@@ -14,7 +14,8 @@ class LevelConfig:
 
     Diffusion forcing (Chen et al. 2024) is the pure uniform case, each frame by itself. Few-step samplers start at
     pure noise for every frame and never come to low levels, so a model made for them spends more of its training at
-    the one and none at the others: n steps come down to level 1000 / n - 1 or so.
+    the one and none at the others: n steps come down to level 1000 / n - 1 or so, and one step never leaves pure noise
+    (``terminal_fraction=1``).
     """
 
     terminal_fraction: float = 0.0
