@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from world_model.network.time import TimePass
 
@@ -14,13 +13,13 @@ TemporalNorm = Literal["clip", "prefix", "frame"]
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm that computes in float32 on the CPU, where that is exact and, strange to say, twice as fast."""
+    """GroupNorm that goes through the contiguous layout on the CPU, whose kernel for ``channels_last`` is far slower:
+    in bfloat16 five to ten times forward, four times with the backward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype is not torch.bfloat16 or x.device.type != "cpu" or torch.is_grad_enabled():
+        if x.device.type != "cpu" or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 class TemporalGroupNorm(GroupNorm):
