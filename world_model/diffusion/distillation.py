@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from world_model.diffusion.denoiser import Denoiser
 from world_model.diffusion.parameterization import clean_from_v, noise_from_v
 from world_model.diffusion.samplers import DDIMTable, ddim_table
 from world_model.diffusion.schedule import Schedule
+from world_model.network.unet import CausalUNet
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Distillation:
         ValueError: for numbers of steps that do not go together.
     """
 
-    teacher: Denoiser
+    teacher: CausalUNet
     schedule: Schedule
     student_steps: int
     teacher_steps: int

@@ -24,3 +24,9 @@ def noise_from_v(noisy: Tensor, v: Tensor, signal: Tensor) -> Tensor:
 def v_of_clean(noisy: Tensor, clean: Tensor, signal: Tensor) -> Tensor:
     """The v that stands for these clean latents in noisy ones; ``signal`` below 1."""
     return (signal.sqrt() * noisy - clean) / (1 - signal).sqrt()
+
+
+def frame_error(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean square ``[b t]`` of an error of v ``[b t c h w]``, places weighted by ``[b t 1 h w]``."""
+    square = error.square()
+    return (square if weights is None else weights * square).mean((2, 3, 4))

@@ -22,3 +22,8 @@ def draw_noise(shape: Sequence[int], generator: Generators, device: torch.device
         raise ValueError(f"generator: expected one per batch row ({shape[0]}), got {len(generator)}")
     rows = [torch.randn(*shape[1:], generator=one, device=one.device) for one in generator]
     return torch.stack(rows).to(device)
+
+
+def noise_like(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise of a CPU generator in the shape, type and place of ``like``."""
+    return torch.randn(like.shape, generator=generator).to(like)

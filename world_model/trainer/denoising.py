@@ -84,8 +84,8 @@ class WorldModelModule(SteppedModule):
 class FrozenParts(Callback):
     """Moves what is not trained, and so is no submodule of the LightningModule, to the device of what is."""
 
-    def __init__(self, world: WorldModel, teacher: WorldModel | None = None) -> None:
-        self.world, self.teacher = world, teacher
+    def __init__(self, world: WorldModel, distillation: Distillation | None = None) -> None:
+        self.world, self.distillation = world, distillation
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         device, conditioner = trainer.strategy.root_device, self.world.conditioner
@@ -93,5 +93,5 @@ class FrozenParts(Callback):
         if conditioner is not None:
             conditioner.image_tower.to(device)
             conditioner.caption = conditioner.caption.to(device)
-        if self.teacher is not None:
-            self.teacher.network.to(device)
+        if self.distillation is not None:
+            self.distillation.teacher.to(device)

@@ -10,6 +10,7 @@ import torch
 
 from world_model.conditioning.autoencoder import Autoencoder
 from world_model.data import RecordedDataset, open_dataset
+from world_model.diffusion.distillation import Distillation
 from world_model.diffusion.schedule import ScheduleConfig
 from world_model.model import WorldModel, WorldModelConfig
 from world_model.network.unet import UNetConfig
@@ -104,13 +105,13 @@ def train_world_model(config: WorldTrainConfig) -> Path:
     torch.manual_seed(config.run.seed)
     recorded = open_dataset(config.dataset)
     world = new_world(config, recorded)
-    teacher = _teacher(config, world)
+    distillation = _distillation(config, world)
     if config.frames == "pixels":
         pixels = PixelClipDataModule(
             recorded, config.clip_frames, config.short_episodes, config.run, config.data_workers
         )
         encoder = PixelEncoder(world, recorded.transform, config.augmentation)
-        return train(config, world, recorded, pixels, encoder, teacher, config.distillation.steps)
+        return train(config, world, recorded, pixels, encoder, distillation)
     cache = config.latent_cache or Path(config.autoencoder) / "latents"
     latents = ClipDataModule(
         recorded,
@@ -121,11 +122,11 @@ def train_world_model(config: WorldTrainConfig) -> Path:
         config.run,
         salience=config.loss.salience > 0,
     )
-    return train(config, world, recorded, latents, None, teacher, config.distillation.steps)
+    return train(config, world, recorded, latents, None, distillation)
 
 
-def _teacher(config: WorldTrainConfig, world: WorldModel) -> WorldModel | None:
-    """The model to learn from.
+def _distillation(config: WorldTrainConfig, world: WorldModel) -> Distillation | None:
+    """What to learn from a teacher, where there is one.
 
     Raises:
         ValueError: if it cannot be read, or speaks of other actions, latents or noise levels than the one that learns.
@@ -142,7 +143,7 @@ def _teacher(config: WorldTrainConfig, world: WorldModel) -> WorldModel | None:
     theirs = teacher.autoencoder.state_dict()  # rounded, and so not quite those of the folder they came from
     if not all(torch.allclose(theirs[name], tensor, rtol=1e-2, atol=1e-3) for name, tensor in ours.items()):
         raise ValueError(f"distillation.teacher: {folder} has another autoencoder; set autoencoder={folder}")
-    return teacher
+    return Distillation(teacher.network, world.schedule, config.sampling.num_sampling_steps, config.distillation.steps)
 
 
 def new_world(config: WorldTrainConfig, recorded: RecordedDataset) -> WorldModel:

@@ -29,27 +29,22 @@ def train(
     recorded: RecordedDataset,
     data: L.LightningDataModule,
     encoder: PixelEncoder | None = None,
-    teacher: WorldModel | None = None,
-    teacher_steps: int = 0,
+    distillation: Distillation | None = None,
 ) -> Path:
     """Train and save a bundle; its reset clips come from the validation split.
 
     Args:
         world: whose network (and projector) train; its tensors are not to be used afterwards.
         data: batches of `LatentClip`, or, with `encoder`, of `PixelClip`.
-        teacher: learn to do in the recipe's sampling steps what this model does in `teacher_steps`; see `Distillation`.
+        distillation: learn to do in few sampling steps what a teacher does in many.
 
     Returns:
         the bundle's folder, `bundle` in the run's folder.
     """
     _check_frame_size(world)
     folder = Path(recipe.run.folder)
-    distillation = None
-    if teacher is not None:
-        steps = recipe.sampling.num_sampling_steps
-        distillation = Distillation(teacher.network, world.schedule, steps, teacher_steps)
     module = (ShardedWorldModelModule if recipe.run.sharded else WorldModelModule)(world, recipe, encoder, distillation)
-    callbacks: list[Callback] = [FrozenParts(world, teacher)]
+    callbacks: list[Callback] = [FrozenParts(world, distillation)]
     if recipe.samples.every:
         callbacks.append(Samples(world, recorded, recipe.samples, folder / "samples"))
     average = WeightEMA(recipe.ema_decay) if recipe.ema_decay else None
