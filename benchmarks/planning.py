@@ -21,8 +21,9 @@ from benchmarks.command_line import run
 from benchmarks.loading import load_model
 from benchmarks.planning_log import Attempt, AttemptLog
 from benchmarks.planning_report import summary, write_planning
-from benchmarks.planning_rows import BLIND, Setup, attempt
+from benchmarks.planning_rows import BLIND, Setup
 from benchmarks.planning_tasks import Split, load_tasks, recordings
+from benchmarks.planning_workers import attempts
 from planners import PLANNERS
 from planners.objective import Over
 from v2w_env.config import check_names
@@ -63,6 +64,7 @@ class PlanningConfig:
         shrink_horizon: plan no further than the budget.
         run_on: keep going after success until the budget is spent, for the measure `final`.
         tasks_at_once: tasks planned for in one batch; changes the speed, not the result.
+        workers: processes that tasks are shared among; as the line before.
         work: where attempts are kept.
     """
 
@@ -85,6 +87,7 @@ class PlanningConfig:
     shrink_horizon: bool = True
     run_on: bool = False
     tasks_at_once: int = 4
+    workers: int = 1
     dtype: Literal["float32", "bfloat16"] | None = None
     work: str = "runs/planning"
     results: str = report.RESULTS_FOLDER
@@ -111,8 +114,8 @@ def main(config: PlanningConfig) -> dict[str, Any]:
         seeds = 1 if row in BLIND and row != "random" else config.seeds
         missing = [(task, seed) for seed in range(seeds) for task in range(len(tasks)) if (task, seed) not in log]
         with progress_bar(missing, row, "task", len(missing)) as bar:
-            for start in range(0, len(missing), config.tasks_at_once):
-                for one in attempt(setup, row, missing[start : start + config.tasks_at_once]):
+            for done in attempts(setup, row, missing):
+                for one in done:
                     log.add(one)
                     bar.update()
         found[row] = log.attempts(len(tasks), seeds)
@@ -128,7 +131,7 @@ def _check_rows(config: PlanningConfig) -> None:
 
 
 def _settled(config: PlanningConfig) -> PlanningConfig:
-    for name in ("num_tasks", "seeds", "replan_every", "context_frames", "tasks_at_once"):
+    for name in ("num_tasks", "seeds", "replan_every", "context_frames", "tasks_at_once", "workers"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
     if not config.quick:

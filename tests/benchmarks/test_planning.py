@@ -13,9 +13,10 @@ import torch
 from benchmarks.planning import PlanningConfig, main
 from benchmarks.planning_log import Attempt, AttemptLog
 from benchmarks.planning_report import summary
-from benchmarks.planning_rows import TOLERANCE
+from benchmarks.planning_rows import TOLERANCE, Setup
 from benchmarks.planning_simulator import PushTSimulator
 from benchmarks.planning_tasks import BUDGET, GOAL_STEPS, Recording, Task, TaskEnv, at_goal, load_tasks, turned
+from benchmarks.planning_workers import attempts
 from planners import GoalState, Outcome
 from tests.conftest import PUSHT_ACTIONS
 from v2w_env.collect.pusht_policy import pusht_mix
@@ -123,6 +124,17 @@ def test_attempts_survive_a_stop(tmp_path: Path) -> None:
     again = AttemptLog(tmp_path, identity)
     assert [one.reached for one in again.attempts(2, 1)] == [True, False]
     assert (0, 0) not in AttemptLog(tmp_path, {**identity, "replan_every": 2})
+
+
+def test_workers_change_the_speed_not_the_result(recording: Recording) -> None:
+    def tried(workers: int) -> list[Attempt]:
+        config = PlanningConfig(workers=workers, tasks_at_once=1)
+        setup = Setup(None, [Task(0, SEED, START)], [recording], config)  # type: ignore[arg-type]
+        found = [one for done in attempts(setup, "random", [(0, seed) for seed in range(3)]) for one in done]
+        return sorted(found, key=lambda one: one.seed)
+
+    assert tried(2) == tried(1)
+    assert [one.seed for one in tried(1)] == [0, 1, 2]
 
 
 def test_measures() -> None:
