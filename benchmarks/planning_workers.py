@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import torch
 
@@ -36,8 +37,17 @@ def attempts(setup: Setup, row: str, which: Sequence[tuple[int, int]]) -> Iterat
 
 def _begin(setup: Setup, threads: int) -> None:
     global _setup
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _setup = setup
+
+
+def _end_with_parent() -> None:
+    """A run that is killed leaves no workers behind."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _attempt(row: str, which: Sequence[tuple[int, int]]) -> list[Attempt]:
