@@ -64,7 +64,7 @@ class PlanningConfig:
         shrink_horizon: plan no further than the budget.
         run_on: keep going after success until the budget is spent, for the measure `final`.
         tasks_at_once: tasks planned for in one batch; changes the speed, not the result.
-        workers: processes that tasks are shared among; as the line before.
+        workers: processes that tasks are shared among; changes the speed, not the result.
         work: where attempts are kept.
     """
 
