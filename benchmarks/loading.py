@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from v2w_env.registration import BUNDLES
-from world_model.bundle import CONFIG
+from world_model.bundle import CONFIG, PRIOR_PART
 from world_model.checkpoints.download import published_name
 from world_model.model import WorldModel
 
@@ -42,9 +42,17 @@ def locate(checkpoint: str) -> Path | str:
     raise FileNotFoundError(f"checkpoint: expected a folder or one of the shipped models {names}, got {checkpoint!r}")
 
 
-def digest(model: WorldModel) -> str:
-    """Short name of a model's weights and settings, such as how it samples, for results that are kept."""
-    found = hashlib.sha256(repr(asdict(model.config)).encode())
-    for tensor in model.state_dict().values():
-        found.update(tensor.detach().float().cpu().numpy().tobytes())
+def digest(model: WorldModel, action_prior: bool = False) -> str:
+    """Short name of a model's weights and settings, such as how it samples, for results that are kept.
+
+    Args:
+        action_prior: whether the result depends on that of the model, too.
+    """
+    settings = asdict(model.config)
+    if not action_prior:
+        settings.pop("action_prior")
+    found = hashlib.sha256(repr(settings).encode())
+    for name, tensor in model.state_dict().items():
+        if action_prior or not name.startswith(PRIOR_PART):
+            found.update(tensor.detach().float().cpu().numpy().tobytes())
     return found.hexdigest()[:16]

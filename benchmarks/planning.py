@@ -31,8 +31,11 @@ from world_model.data import open_dataset
 from world_model.progress import progress_bar
 
 _SEARCH = {"horizon": 5, "start": "hold", "warm_iterations": 2}
-_SETTINGS: dict[str, dict[str, Any]] = {  # 320 candidates each, but for the gradient planner
-    "cem": {**_SEARCH, "num_candidates": 64, "num_iterations": 5, "initial_std": 0.4},
+_CEM = {"num_candidates": 64, "num_iterations": 5, "initial_std": 0.4}
+_SETTINGS: dict[str, dict[str, Any]] = {  # 320 candidates each, but for the gradient planner and the prior alone
+    "cem": {**_SEARCH, **_CEM},
+    "prior_cem": {**_SEARCH, **_CEM, "method": "cem", "num_suggested": 32},
+    "prior": {"method": "shooting", "horizon": 5, "num_candidates": 1, "num_suggested": 1},
     "icem": {**_SEARCH, "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4, "noise_exponent": 1.0},
     "mppi": {**_SEARCH, "num_candidates": 64, "num_iterations": 5},
     "shooting": {"horizon": 5, "num_candidates": 320},
@@ -51,7 +54,8 @@ class PlanningConfig:
         num_tasks: the first so many tasks of the split.
         seeds: each task is tried with so many seeds of the planner.
         rows: controllers: hold, random, replay, a planner's name, or `oracle_` and a planner's name.
-        settings: of each planner, as in `configs/planner`.
+        settings: of each planner, as in `configs/planner`; `method` says which one it is where the row has another
+            name. `prior_cem` also tries what the model's action prior suggests, `prior` does it without planning.
         goal_space: what is compared with the goal frame, see `planners.GoalImage`; `state` is what the model's probe
             reads off it, see `planners.GoalState`.
         goal_blur: how far both are blurred first.
@@ -73,7 +77,7 @@ class PlanningConfig:
     split: Split = "test"
     num_tasks: int = 100
     seeds: int = 3
-    rows: tuple[str, ...] = ("hold", "random", "replay", "oracle_cem", "cem")
+    rows: tuple[str, ...] = ("hold", "random", "replay", "prior", "oracle_cem", "cem", "oracle_prior_cem", "prior_cem")
     settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
     goal_space: Literal["latent", "pixels", "state"] = "state"
     goal_blur: tuple[float, ...] = (0.0,)
@@ -125,9 +129,9 @@ def main(config: PlanningConfig) -> dict[str, Any]:
 
 
 def _check_rows(config: PlanningConfig) -> None:
-    known = [*BLIND, *PLANNERS, *(f"oracle_{name}" for name in PLANNERS)]
-    check_names("row", config.rows, known)
-    check_names("planner in settings", config.settings, list(PLANNERS))
+    planners = {*PLANNERS, *(name for name, settings in config.settings.items() if "method" in settings)}
+    check_names("row", config.rows, [*BLIND, *planners, *(f"oracle_{name}" for name in planners)])
+    check_names("planner in settings", config.settings, sorted(planners))
 
 
 def _settled(config: PlanningConfig) -> PlanningConfig:

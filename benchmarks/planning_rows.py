@@ -55,9 +55,12 @@ class Setup:
             "shrink_horizon",
         )
         known |= {name: getattr(config, name) for name in names}
-        known["settings"] = config.settings.get(row.removeprefix(ORACLE), {})
+        settings = config.settings.get(row.removeprefix(ORACLE), {})
+        known["settings"], suggests = settings, bool(settings.get("num_suggested"))
         if not row.startswith(ORACLE):
-            known["weights"], known["dtype"] = digest(self.model), config.dtype
+            known["weights"], known["dtype"] = digest(self.model, suggests), config.dtype
+        elif suggests:
+            known["weights"] = digest(self.model, suggests)
         return known
 
 
@@ -92,7 +95,7 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
     block = model.config.action_block
     chosen = [setup.recordings[task] for task, _ in which]
     name = row.removeprefix(ORACLE)
-    simulator = PushTSimulator(model.config) if row.startswith(ORACLE) else None
+    simulator = PushTSimulator(model.config, model.action_prior) if row.startswith(ORACLE) else None
     world = simulator.as_world_model() if simulator else model
     goals = np.stack([recording.goal_frame for recording in chosen])
     if config.goal_space == "state":  # the oracle knows it, the world model reads it off the goal's image
@@ -110,7 +113,9 @@ def _planned(setup: Setup, row: str, which: Sequence[tuple[int, int]], envs: lis
         objective = GoalImage(world, goals, config.goal_space, config.over, blur=config.goal_blur)
     if config.action_change:
         objective = objective + config.action_change * ActionChange()
-    planner = make_planner(name, world, objective, config.settings.get(name, {}))
+    chosen_settings = dict(config.settings.get(name, {}))
+    method = chosen_settings.pop("method", name)
+    planner = make_planner(method, world, objective, chosen_settings)
     settings = MPCConfig(
         BUDGET // block, config.replan_every, config.context_frames, shrink_horizon=config.shrink_horizon
     )

@@ -16,6 +16,7 @@ from planners.history import History
 from planners.planner import Planner
 from v2w_env.collect.simulator import image_settings, make_simulator
 from v2w_env.frames import to_model
+from world_model.action_prior import ActionPrior
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.model import SamplingConfig, WorldModel, WorldModelConfig
 from world_model.network.cache import NetworkCache
@@ -71,15 +72,16 @@ class PushTSimulator:
 
     Args:
         like: the world model whose actions and frames it copies.
+        action_prior: what suggests actions to planners, if anything.
     """
 
     recomputes = False
     device = torch.device("cpu")
 
-    def __init__(self, like: WorldModelConfig) -> None:
+    def __init__(self, like: WorldModelConfig, action_prior: ActionPrior | None = None) -> None:
         pose = AutoencoderConfig(latent_channels=5, block_out_channels=(8,), patch_size=like.frame_size[0])
-        self.config = replace(like, name="simulator", autoencoder=pose, state_probe=None)
-        self.state_probe = PoseProbe()
+        self.config = replace(like, name="simulator", autoencoder=pose, state_probe=None, action_prior=None)
+        self.state_probe, self.action_prior = PoseProbe(), action_prior
         self._env: Any = make_simulator(like.source_env, image_settings(like.source_env, like.frame_size)).unwrapped
         self._env.reset(seed=0)
 

@@ -13,7 +13,9 @@ from planners.checks import at_least
 from planners.goal import Goal
 from planners.objective import FRAMES_AT_ONCE, Outcome, Over
 from v2w_env.frames import check_frames, to_model
+from world_model.diffusion.randomness import draw_noise
 from world_model.model import WorldModel
+from world_model.types import Generators, WorldState
 
 
 class GoalState(Goal):
@@ -97,6 +99,22 @@ class GoalState(Goal):
         squares = apart.square() + self.doubt * deviations.square()
         costs = (self._weights * squares / self._tolerance.square()).mean(-1)
         return costs + self.failure * (1 - self._success(apart, deviations)) if self.failure else costs
+
+    def suggest(self, state: WorldState, horizon: int, count: int, generator: Generators) -> Tensor | None:
+        """What the model's action prior draws, to be at the goal after ``horizon`` steps, after one fewer, and so on
+        (:meth:`~world_model.action_prior.ActionPrior.errands`). Blocks hold the last action of each; steps after those
+        that the prior looks ahead hold its last."""
+        prior, b = self.model.action_prior, state.batch_size
+        if prior is None:
+            return None
+        states, _ = self.probe(state.latent)
+        goals = self.goal.expand(b, -1) if len(self.goal) == 1 else self.goal
+        last = state.action[:, -prior.columns :].to(states)
+        errands = prior.errands(states, goals, last, state.action_mask.bool(), count, horizon)
+        noise = draw_noise((b, count, prior.config.horizon, prior.columns), generator, states.device)
+        actions = prior.sample(errands, noise.flatten(0, 1)).unflatten(0, (b, count))
+        kept = torch.arange(horizon).clamp_max(prior.config.horizon - 1)
+        return actions[:, :, kept].repeat(1, 1, 1, state.action.shape[1] // prior.columns)
 
     def _success(self, apart: Tensor, deviations: Tensor) -> Tensor:
         """Probability ``[...]`` that all numbers ``[... d]`` are within their tolerance."""

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from world_model.model import WorldModel
+from world_model.types import Generators, WorldState
 
 Over: TypeAlias = Literal["last", "all", "discounted", "best"]
 
@@ -105,6 +106,10 @@ class Objective(ABC):
             return costs.amin(-1)
         return (costs * costs.new_tensor([weights[step] for step in counting])).sum(-1)
 
+    def suggest(self, state: WorldState, horizon: int, count: int, generator: Generators) -> Tensor | None:
+        """Actions ``[b count horizon a]`` that may get there, for planners to try; ``None`` where it knows of none."""
+        return None
+
     def select(self, rows: Sequence[int]) -> Objective:
         """The objective of some of the environments, where each has its own (such as a goal)."""
         return self
@@ -142,6 +147,11 @@ class WeightedSum(Objective):
 
     def __call__(self, outcome: Outcome) -> Tensor:
         return torch.stack([weight * term(outcome) for weight, term in self.terms]).sum(0)
+
+    def suggest(self, state: WorldState, horizon: int, count: int, generator: Generators) -> Tensor | None:
+        """Of the first term that knows of any."""
+        found = (term.suggest(state, horizon, count, generator) for _, term in self.terms)
+        return next((actions for actions in found if actions is not None), None)
 
     def select(self, rows: Sequence[int]) -> WeightedSum:
         return WeightedSum([(weight, term.select(rows)) for weight, term in self.terms])

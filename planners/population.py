@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from planners.checks import at_least, one_of
+from planners.checks import at_least, between, one_of
 from planners.plan import Plan
 from planners.planner import Planner
 from planners.search import PlannerConfig, Search
@@ -25,6 +25,8 @@ class PopulationConfig(PlannerConfig):
         num_candidates: candidates per round.
         num_iterations: rounds.
         warm_iterations: rounds of a search that begins at a warm start, which has less to find; ``None`` for as many.
+        num_suggested: candidates of the first round that the objective suggests
+            (:meth:`~planners.objective.Objective.suggest`) instead of drawn ones.
         returns: ``"best"`` takes the cheapest of all candidates and the centre of the last distribution, ``"mean"``
             that centre, which gives in less to errors of the world model.
     """
@@ -32,6 +34,7 @@ class PopulationConfig(PlannerConfig):
     num_candidates: int = 64
     num_iterations: int = 5
     warm_iterations: int | None = None
+    num_suggested: int = 0
     returns: Returns = "best"
 
     def __post_init__(self) -> None:
@@ -40,6 +43,7 @@ class PopulationConfig(PlannerConfig):
         at_least("num_iterations", self.num_iterations, 1)
         if self.warm_iterations is not None:
             at_least("warm_iterations", self.warm_iterations, 1)
+        between("num_suggested", self.num_suggested, 0, self.num_candidates)
         one_of("returns", self.returns, ("best", "mean"))
 
 
@@ -72,13 +76,15 @@ class PopulationPlanner(Planner[P], Generic[P, D]):
     def _search(self, search: Search) -> Plan:
         distribution = self._initial(search)
         given = [points for points in (search.warm_points, search.warm_elites) if points is not None]
+        if self.config.num_suggested:
+            given.append(search.suggested(self.config.num_suggested))
         kept: Scored | None = None
         best: Scored | None = None
         for iteration in range(self._rounds(search)):
             if not search.time_for_another():
                 break
             points = self._sample(distribution, search, self._count(iteration))
-            if given:  # what is already known to be good is tried as it is
+            if given:  # what is known or thought to be good is tried as it is
                 points = torch.cat([*given, points], dim=1)[:, : points.shape[1]]
                 given = []
             scored = Scored(points, search.costs(points))

@@ -133,6 +133,22 @@ class Search:
         held = torch.where(self.held_known, self.held, 0.0) if start == "hold" else torch.zeros(1)
         return held.expand(self.shape(1)).clone()
 
+    def suggested(self, count: int) -> Tensor:
+        """Points ``[b count k a]`` that the objective suggests.
+
+        Raises:
+            ValueError: if it knows of none.
+        """
+        state, config = self.imagination.state, self.config
+        with torch.no_grad():
+            actions = self.objective.suggest(state, config.horizon, count, self.generator)
+        if actions is None:
+            raise ValueError(
+                "num_suggested: the objective suggests no actions, expected 0; GoalState does for a world model with "
+                "an action prior (`v2w train train=action_prior`)"
+            )
+        return self.space.from_actions(actions.cpu()[:, :, :: config.action_repeat])
+
     def costs(self, points: Tensor) -> Tensor:
         """``[b n]``, infinite for candidates without a finite cost."""
         deadline = None if self.config.time_limit is None else self.began + self.config.time_limit

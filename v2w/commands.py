@@ -46,6 +46,10 @@ def train(config: Config) -> None:
         settings = build(trainer.ProbeTrainConfig, recipe, "train.")
         print(f"world model: {trainer.train_probe(settings)}")
         return
+    if kind == "action_prior":
+        settings = build(trainer.PriorTrainConfig, recipe, "train.")
+        print(f"world model: {trainer.train_action_prior(settings)}")
+        return
     if "autoencoder" not in model:
         raise ValueError(f"model={config['model']['base']}: this is a published model; use train=published")
     autoencoder, conditioner = model.pop("autoencoder"), model.pop("conditioner")

@@ -1,4 +1,5 @@
-"""A world model on disk: a folder with `config.yaml`, `model.safetensors`, `episodes.npz` and `card.md`."""
+"""A world model on disk: a folder with `config.yaml`, `model.safetensors`, `episodes.npz` and `card.md`, and with
+`action_prior.safetensors` where the model has such a prior."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 from safetensors.torch import save_file
+from torch import Tensor
 
 from world_model.model import WorldModel, WorldModelConfig
 from world_model.schema import build
@@ -20,7 +22,8 @@ from world_model.types import ActionSpec
 
 CONFIG, WEIGHTS, EPISODES, CARD = "config.yaml", "model.safetensors", "episodes.npz", "card.md"
 EXACT = ("autoencoder.latent_mean", "autoencoder.latent_std")  # always stored in float32: they scale every latent
-EXACT_PARTS = ("reward_head.", "state_probe.")  # and so are these wholly, which never run in another type
+PRIOR, PRIOR_PART = "action_prior.safetensors", "action_prior."  # in a file of its own: only planners want it
+EXACT_PARTS = ("reward_head.", "state_probe.", PRIOR_PART)  # and so are these wholly, which never run in another type
 
 
 def save(
@@ -38,10 +41,11 @@ def save(
         dtype: type of the stored weights; half precision keeps 11 significant bits in half the space.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: (value.to(dtype) if value.is_floating_point() and not is_exact(key) else value).contiguous()
-        for key, value in model.state_dict().items()
-    }
+    tensors, prior = dict[str, Tensor](), dict[str, Tensor]()
+    for key, value in model.state_dict().items():
+        of_prior = key.startswith(PRIOR_PART)  # what it gives is searched on from, so half precision will do
+        rounded = value.to(dtype) if value.is_floating_point() and (of_prior or not is_exact(key)) else value
+        (prior if of_prior else tensors)[key] = rounded.contiguous()
     with Replacing(folder / CONFIG) as path:
         path.write_text(yaml.safe_dump(_to_plain(model.config), sort_keys=False))
     if episodes is not None:
@@ -50,13 +54,17 @@ def save(
     if card is not None:
         with Replacing(folder / CARD) as path:
             path.write_text(card)
+    metadata = {"format": "vid2world-gym", "model": model.config.name}
+    if prior:
+        with Replacing(folder / PRIOR) as path:
+            save_file(prior, path, metadata=metadata)
     with Replacing(folder / WEIGHTS) as path:
-        save_file(tensors, path, metadata={"format": "vid2world-gym", "model": model.config.name})
+        save_file(tensors, path, metadata=metadata)
     return folder
 
 
 def is_exact(name: str) -> bool:
-    """Whether a tensor is always float32, on disk and in memory."""
+    """Whether a tensor is always float32 in memory, and on disk (but for the action prior's)."""
     return name in EXACT or name.startswith(EXACT_PARTS)
 
 
@@ -79,7 +87,7 @@ def locate(path_or_hub_id: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, EPISODES, CARD]))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, PRIOR, EPISODES, CARD]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"no folder {name!r}, and the hub did not give a model of that name ({type(error).__name__}); check the "

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from world_model.action_prior import ActionPriorConfig
 from world_model.conditioning.autoencoder import AutoencoderConfig
 from world_model.conditioning.conditioner import ConditionerConfig
 from world_model.diffusion.samplers import Spacing, overshoots
@@ -93,6 +94,8 @@ class WorldModelConfig:
         reward_head: of models that judge what they imagine, see :mod:`world_model.reward_head`; else ``None``.
         state_probe: of models that can read the simulator's state off a frame, see :mod:`world_model.state_probe`; else
             ``None``.
+        action_prior: of models that can suggest actions to planners, see :mod:`world_model.action_prior`; else
+            ``None``. It needs a state probe.
     """
 
     name: str
@@ -111,8 +114,11 @@ class WorldModelConfig:
     conditioner: ConditionerConfig | None = None
     reward_head: RewardHeadConfig | None = None
     state_probe: StateProbeConfig | None = None
+    action_prior: ActionPriorConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.action_prior is not None and self.state_probe is None:
+            raise ValueError("action_prior: expected a state probe beside it, which reads the states that it looks at")
         if self.sampling.mode == "reference" and self.network.temporal_norm != "clip":
             raise ValueError(
                 f"sampling.mode: reference needs temporal_norm='clip', got {self.network.temporal_norm!r}; use standard"

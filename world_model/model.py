@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from world_model.action_prior import ActionPrior
 from world_model.conditioning.autoencoder import Autoencoder
 from world_model.conditioning.conditioner import Conditioner
 from world_model.config import SamplingConfig, WorldModelConfig
@@ -37,8 +38,8 @@ __all__ = ["SamplingConfig", "WorldModel", "WorldModelConfig"]
 
 
 class WorldModel(nn.Module):
-    """An autoencoder and a causal denoiser, stepped one frame at a time; where they were trained, a reward head and a
-    state probe.
+    """An autoencoder and a causal denoiser, stepped one frame at a time; where they were trained, a reward head, a
+    state probe and an action prior.
 
     Nothing here turns gradients off: wrap calls in :func:`torch.no_grad` unless you want them. All state is in
     the :class:`WorldState` values passed in and out.
@@ -60,6 +61,10 @@ class WorldModel(nn.Module):
         self.state_probe: StateProbe | None = None
         if config.state_probe is not None:
             self.state_probe = StateProbe(config.state_probe, config.latent_shape)
+        self.action_prior: ActionPrior | None = None
+        if config.action_prior is not None and config.state_probe is not None:
+            native = config.actions.single(config.action_block)
+            self.action_prior = ActionPrior(config.action_prior, config.state_probe, native)
         self.schedule = Schedule(config.schedule)
         self.recomputes = config.network.temporal_norm == "clip"
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

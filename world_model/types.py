@@ -86,6 +86,13 @@ class ActionSpec:
         kind: ActionKind = "multi_discrete" if self.kind == "discrete" else self.kind
         return replace(self, kind=kind, shape=(length, *self.shape), **repeated)
 
+    def single(self, length: int) -> ActionSpec:
+        """One of the ``length`` continuous actions that such a block is made of."""
+        if length == 1:
+            return self
+        size = self.size // length
+        return replace(self, shape=self.shape[1:], low=self.low[:size], high=self.high[:size])
+
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 

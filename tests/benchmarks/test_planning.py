@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from benchmarks.loading import load_model
 from benchmarks.planning import PlanningConfig, main
 from benchmarks.planning_log import Attempt, AttemptLog
 from benchmarks.planning_report import summary
-from benchmarks.planning_rows import TOLERANCE, Setup
+from benchmarks.planning_rows import TOLERANCE, Setup, attempt
 from benchmarks.planning_simulator import PushTSimulator
 from benchmarks.planning_tasks import BUDGET, GOAL_STEPS, Recording, Task, TaskEnv, at_goal, load_tasks, turned
 from benchmarks.planning_workers import attempts
@@ -102,6 +104,46 @@ def test_the_oracle_sees_what_the_simulator_does(env: TaskEnv, recording: Record
     assert np.abs(drawn.numpy() - recording.goal_frame).mean() < 0.2
     one, _ = simulator.step(after.select([1]), actions[:, 0], torch.Generator())
     assert one.batch_size == 1
+
+
+def test_the_oracle_tries_what_the_shipped_prior_suggests(env: TaskEnv, recording: Recording) -> None:
+    """The nearest of its suggestions for a recorded push leaves less to do than standing still."""
+    model = load_model("pusht_blocks")
+    simulator = PushTSimulator(model.config, model.action_prior)
+    env.reset()
+    before = torch.from_numpy(recording.actions[START - 5 : START]).reshape(1, 10)
+    state = simulator.state([env], before)
+    world = simulator.as_world_model()
+    objective = GoalState(world, recording.goal.astype(np.float32), TOLERANCE, "best")
+
+    def lowest(actions: Tensor) -> float:
+        _, poses = simulator.rollout(state.repeat(len(actions)), actions, torch.Generator())
+        return float(objective(Outcome(poses[None], actions[None], actions[None, :, 0], world)).min())
+
+    suggested = objective.suggest(state, 5, 32, torch.Generator().manual_seed(0))
+    assert suggested is not None and suggested.shape == (1, 32, 5, 10)
+    held = before[:, -2:].repeat(1, 5).expand(1, 5, -1)
+    assert lowest(suggested[0]) < 0.5 * lowest(held)
+
+
+def test_kept_attempts_depend_on_what_they_used() -> None:
+    model, config = load_model("pusht_blocks"), PlanningConfig()
+    setup = Setup(model, [], [], config)
+    rows = ("cem", "oracle_cem", "prior", "prior_cem", "oracle_prior_cem")
+    before = {row: setup.identity(row) for row in rows}
+    assert model.action_prior is not None
+    with torch.no_grad():
+        model.action_prior.spread[0, 0] += 1
+    assert {row for row in rows if setup.identity(row) != before[row]} == {"prior", "prior_cem", "oracle_prior_cem"}
+
+
+def test_a_row_may_have_a_name_of_its_own(recording: Recording) -> None:
+    model = load_model("pusht_blocks")
+    setup = Setup(model, [Task(0, SEED, START)], [recording], PlanningConfig())
+    (done,) = attempt(setup, "oracle_prior", [(0, 0)])  # random shooting with one candidate, the prior's
+    assert done.plans > 0 and done.imagined_steps < 100
+    with pytest.raises(ValueError, match="unknown row 'prior'"):
+        main(PlanningConfig(rows=("prior",), settings={"cem": {}}))
 
 
 def test_the_committed_tasks_are_apart() -> None:

@@ -46,7 +46,11 @@ def test_model_files_hold_every_setting_but_those_of_the_dataset(name: str) -> N
     del values["base"]
     model = build(WorldModelConfig, values | {"actions": asdict(ActionSpec("discrete", nvec=(2,)))})
     from_the_dataset = {"actions", "source_env", "frame_size", "fps", "frame_skip", "action_block"}
-    assert _names(model) == set(values) | from_the_dataset | {"reward_head", "state_probe"}  # trained later
+    assert _names(model) == set(values) | from_the_dataset | {
+        "reward_head",
+        "state_probe",
+        "action_prior",
+    }  # trained later
     for part in ("autoencoder", "network", "schedule", "sampling"):
         assert _names(getattr(model, part)) == set(values[part])
     assert model.network.in_channels == model.network.out_channels == model.autoencoder.latent_channels

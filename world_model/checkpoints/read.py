@@ -78,7 +78,7 @@ def read(path: str | Path) -> tuple[Format, MappedTensors, Path]:
     path = Path(path).expanduser()
     if path.is_dir():
         if (path / "config.yaml").is_file() and (path / "model.safetensors").is_file():
-            return "bundle", _open(path / "model.safetensors", _read_safetensors), path
+            return "bundle", _open(path / "model.safetensors", _read_bundle), path
         path = _only_checkpoint(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}: there is no such file or folder; check the path")
@@ -120,6 +120,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             zipped = file.read(2) == b"PK"
         looks = "a zip archive, perhaps a PyTorch checkpoint," if zipped else "truncated or damaged"
         raise ValueError(f"{path}: a safetensors file that is {looks} ({error}); copy or download it again") from error
+
+
+def _read_bundle(path: Path) -> dict[str, Tensor]:
+    """Of a world model's folder: its weights, and those of its action prior where these lie beside them."""
+    beside = path.with_name("action_prior.safetensors")
+    return _read_safetensors(path) | (_read_safetensors(beside) if beside.is_file() else {})
 
 
 def _read_shards(path: Path) -> dict[str, Tensor]:

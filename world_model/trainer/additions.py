@@ -1,4 +1,5 @@
-"""What is trained onto a finished world model, a reward head or a state probe: reading it, and saving it with them."""
+"""What is trained onto a finished world model (a reward head, a state probe, an action prior): reading the world model,
+and saving it with them."""
 
 from __future__ import annotations
 
@@ -35,6 +36,7 @@ def save_world(world: WorldModel, source: Path, folder: Path, section: str) -> P
     its clips, and with its card with a section added or replaced."""
     whole = WorldModel.from_pretrained(source)  # `world` may have been rounded to the type it is run in
     whole.config, whole.reward_head, whole.state_probe = world.config, world.reward_head, world.state_probe
+    whole.action_prior = world.action_prior
     text = (source / bundle.CARD).read_text() if (source / bundle.CARD).is_file() else f"# {world.config.name}\n"
     clips = bundle.load_episodes(source, world.config.actions)
     return whole.to("cpu").save_pretrained(folder / "bundle", clips, with_section(text, section))

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from world_model import bundle
 from world_model.data import DatasetConfig, RecordedDataset, open_dataset
+from world_model.data.episode import Episode
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
 from world_model.state_probe import StateProbe, StateProbeConfig
@@ -183,21 +184,29 @@ def read_states(recorded: RecordedDataset, part: str, infos: Sequence[str]) -> t
     ids, rows = recorded.ids(part), []
     sizes: tuple[int, ...] = ()
     for episode in progress_bar(recorded.iterate(ids), f"reading states of the {part} split", "episode", len(ids)):
-        there = episode.infos or {}
-        missing = [name for name in infos if name not in there]
-        if missing:
-            raise ValueError(
-                f"infos: {recorded.path} has no {', '.join(missing)} beside its frames; there is: "
-                f"{', '.join(there) or 'nothing'}"
-            )
-        columns = [np.asarray(there[name]) for name in infos]
-        for name, column in zip(infos, columns, strict=True):
-            if column.dtype.kind not in "fiub" or not np.isfinite(column).all():
-                raise ValueError(f"infos: {name} of episode {episode.id} are not finite numbers ({column.dtype})")
-        flat = [column.reshape(len(column), -1).astype(np.float32) for column in columns]
-        sizes = tuple(column.shape[1] for column in flat)
-        rows.append(np.concatenate(flat, axis=1))
-    return torch.from_numpy(np.concatenate(rows)), sizes
+        states, sizes = states_of(episode, infos, recorded.path)
+        rows.append(states)
+    return torch.cat(rows), sizes
+
+
+def states_of(episode: Episode, infos: Sequence[str], source: Path) -> tuple[Tensor, tuple[int, ...]]:
+    """The states `[t+1 d]` float32 of the frames of an episode, and how many numbers each of the infos has.
+
+    Raises:
+        ValueError: as :func:`read_states`, naming `source`.
+    """
+    there = episode.infos or {}
+    missing = [name for name in infos if name not in there]
+    if missing:
+        raise ValueError(
+            f"infos: {source} has no {', '.join(missing)} beside its frames; there is: {', '.join(there) or 'nothing'}"
+        )
+    columns = [np.asarray(there[name]) for name in infos]
+    for name, column in zip(infos, columns, strict=True):
+        if column.dtype.kind not in "fiub" or not np.isfinite(column).all():
+            raise ValueError(f"infos: {name} of episode {episode.id} are not finite numbers ({column.dtype})")
+    flat = [column.reshape(len(column), -1).astype(np.float32) for column in columns]
+    return torch.from_numpy(np.concatenate(flat, axis=1)), tuple(column.shape[1] for column in flat)
 
 
 class ProbeModule(SteppedModule):
