@@ -144,8 +144,8 @@ class Search:
             actions = self.objective.suggest(state, config.horizon, count, self.generator)
         if actions is None:
             raise ValueError(
-                "num_suggested: the objective suggests no actions, expected 0; GoalState does for a world model with "
-                "an action prior (`v2w train train=action_prior`)"
+                "num_suggested: the objective suggests no actions, expected 0; GoalState (goal_space=state) does for "
+                "a world model with an action prior (`v2w train train=action_prior`)"
             )
         return self.space.from_actions(actions.cpu()[:, :, :: config.action_repeat])
 
