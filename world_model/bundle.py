@@ -58,6 +58,8 @@ def save(
     if prior:
         with Replacing(folder / PRIOR) as path:
             save_file(prior, path, metadata=metadata)
+    else:
+        (folder / PRIOR).unlink(missing_ok=True)  # of a model that was here before
     with Replacing(folder / WEIGHTS) as path:
         save_file(tensors, path, metadata=metadata)
     return folder

@@ -127,6 +127,11 @@ def test_bundles_keep_it_in_a_file_of_its_own(tmp_path: Path, block: int) -> Non
     assert torch.equal(same.action_prior.sample(errand(4), noise), theirs)  # type: ignore[union-attr]
 
 
+def test_a_model_without_one_leaves_none_behind(tmp_path: Path) -> None:
+    with_prior().save_pretrained(tmp_path)
+    assert WorldModel.from_pretrained(make_tiny_model().save_pretrained(tmp_path)).action_prior is None
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = with_prior().save_pretrained(tmp_path)
     (folder / "action_prior.safetensors").unlink()
