@@ -91,7 +91,7 @@ class ActionPrior(ExactModule):
         super().__init__()
         if actions.kind != "box" or not all(map(math.isfinite, (*actions.low, *actions.high))):
             raise ValueError(f"action_prior: expected bounded continuous actions (Box), got {actions.kind}")
-        self.config, self.columns, self.length = config, actions.size, states.length
+        self.config, self.columns = config, actions.size
         self.register_buffer("mean", torch.zeros(states.length))
         self.register_buffer("deviation", torch.ones(states.length))
         self.register_buffer("spread", torch.ones(config.horizon, actions.size))

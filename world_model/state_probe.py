@@ -48,6 +48,10 @@ class StateProbeConfig:
         if self.features < 1:
             raise ValueError(f"state_probe.features: expected 1 or more, got {self.features}")
 
+    def reads_the_same(self, other: StateProbeConfig) -> bool:
+        """Whether states of the other probe are made of the same numbers."""
+        return (self.infos, self.sizes, self.angles) == (other.infos, other.sizes, other.angles)
+
     @property
     def length(self) -> int:
         """``d``, how many numbers a state has."""

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from tests.conftest import PUSHT_ACTIONS, make_tiny_model
 from tests.trainer.conftest import SIZE, run_config
 from tests.trainer.test_autoencoder_training import curve
+from tests.trainer.test_probe_training import config as probe_config
 from world_model.action_prior import ActionPriorConfig
 from world_model.model import WorldModel
 from world_model.state_probe import StateProbe, StateProbeConfig
-from world_model.trainer import OptimizerConfig, PriorTrainConfig, train_action_prior
+from world_model.trainer import OptimizerConfig, PriorTrainConfig, train_action_prior, train_probe
 from world_model.trainer.action_prior import PriorWindows
 
 PROBE = StateProbeConfig(("place", "direction"), (2, 1), angles=(2,), channels=8, features=16)
@@ -122,3 +123,14 @@ def test_another_action_space_is_refused(dataset: Path, tmp_path: Path) -> None:
     model.state_probe = StateProbe(PROBE, model.config.latent_shape)
     with pytest.raises(ValueError, match="dataset: expected single actions of"):
         train_action_prior(config(dataset, model.save_pretrained(tmp_path / "world"), tmp_path / "run"))
+
+
+def test_a_probe_of_other_states_ends_the_prior(dataset: Path, world: Path, tmp_path: Path) -> None:
+    source = train_action_prior(config(dataset, world, tmp_path / "prior", max_steps=1))
+    both = {"kept": ("place", "direction"), "gone": ("place",)}
+    for name, infos in both.items():
+        settings = probe_config(
+            dataset, source, tmp_path / name, infos=infos, angles=(2,)[: len(infos) - 1], max_steps=1
+        )
+        model = WorldModel.from_pretrained(train_probe(settings))
+        assert (model.action_prior is None) == (name == "gone")

@@ -100,6 +100,9 @@ def train_probe(config: ProbeTrainConfig) -> Path:
     module = ProbeModule(probe, config.run, config.optimizer, config.imagined_share, config.latent_noise)
     trainer = fit(module, data, config.run)
     world.state_probe = probe.eval().requires_grad_(False).to(world.device)
+    before = world.config.state_probe
+    if before is not None and not before.reads_the_same(settings):
+        world.action_prior, world.config = None, replace(world.config, action_prior=None)  # it looks at other states
     world.config = replace(world.config, state_probe=settings)
     return save_world(world, source, Path(config.run.folder), section(config, probe, data.validation, trainer))
 
