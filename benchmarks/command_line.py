@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from configs.loader import load, yaml_text
+from world_model.allocator import keep_freed_memory
 from world_model.schema import build
 
 ConfigType = TypeVar("ConfigType")
@@ -32,6 +33,7 @@ def run(
     if {"-h", "--help"} & set(given):
         print(_USAGE.format(name=name, settings=yaml_text("eval", "benchmark", name)))
         return
+    keep_freed_memory()
     try:
         main(parse(name, config_type, given))
     except (ValueError, FileNotFoundError, ModuleNotFoundError, TimeoutError) as error:

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from v2w_env.registration import BUNDLES
-from world_model.bundle import CONFIG, PRIOR_PART
+from world_model.bundle import CONFIG, PRIOR_PART, is_exact
 from world_model.checkpoints.download import published_name
 from world_model.model import WorldModel
+from world_model.precision import inference_dtype
 
 
 def load_model(checkpoint: str, device: str = "cpu", dtype: str | None = None) -> WorldModel:
-    """A model ready for inference, in `dtype` or, if that is None, in the type its bundle asks for.
+    """A model ready for inference, in `dtype` or, if that is None, in the type its bundle asks for, as far as `device`
+    is fast in it.
 
     Raises:
         FileNotFoundError: neither a folder, nor a shipped model, nor a hub id.
@@ -24,10 +26,10 @@ def load_model(checkpoint: str, device: str = "cpu", dtype: str | None = None) -
     found = locate(checkpoint)
     if isinstance(found, Path) and (found / CONFIG).is_file():
         model = WorldModel.from_pretrained(found, device=device)
-        return model.to(getattr(torch, dtype or model.config.dtype))
+        return model.to(getattr(torch, dtype) if dtype else inference_dtype(model.config.dtype, device))
     from world_model.checkpoints.load import load
 
-    return load(found, dtype=getattr(torch, dtype or "bfloat16"), device=device)
+    return load(found, dtype=getattr(torch, dtype) if dtype else inference_dtype("bfloat16", device), device=device)
 
 
 def locate(checkpoint: str) -> Path | str:
@@ -45,14 +47,18 @@ def locate(checkpoint: str) -> Path | str:
 def digest(model: WorldModel, action_prior: bool = False) -> str:
     """Short name of a model's weights and settings, such as how it samples, for results that are kept.
 
+    Weights count as rounded to the type that the model asks to be run in: the name is the same on machines where it
+    is run in another.
+
     Args:
         action_prior: whether the result depends on that of the model, too.
     """
-    settings = asdict(model.config)
+    settings, asked = asdict(model.config), getattr(torch, model.config.dtype)
     if not action_prior:
         settings.pop("action_prior")
     found = hashlib.sha256(repr(settings).encode())
     for name, tensor in model.state_dict().items():
         if action_prior or not name.startswith(PRIOR_PART):
-            found.update(tensor.detach().float().cpu().numpy().tobytes())
+            rounded = tensor.detach() if is_exact(name) else tensor.detach().to(asked)
+            found.update(rounded.float().cpu().numpy().tobytes())
     return found.hexdigest()[:16]

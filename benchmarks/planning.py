@@ -32,15 +32,46 @@ from world_model.progress import progress_bar
 
 _SEARCH = {"horizon": 5, "start": "hold", "warm_iterations": 2}
 _CEM = {"num_candidates": 64, "num_iterations": 5, "initial_std": 0.4}
-_SETTINGS: dict[str, dict[str, Any]] = {  # 320 candidates each, but for the gradient planner and the prior alone
+_SETTINGS: dict[str, dict[str, Any]] = {
+    # 320 candidates for a first plan (and `prior_shooting` what CEM spends on an average one), but for the gradient
+    # planner and the prior alone; where the prior suggests, it does half of the first round.
     "cem": {**_SEARCH, **_CEM},
     "prior_cem": {**_SEARCH, **_CEM, "method": "cem", "num_suggested": 32},
     "prior": {"method": "shooting", "horizon": 5, "num_candidates": 1, "num_suggested": 1},
     "icem": {**_SEARCH, "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4, "noise_exponent": 1.0},
     "mppi": {**_SEARCH, "num_candidates": 64, "num_iterations": 5},
     "shooting": {"horizon": 5, "num_candidates": 320},
+    "prior_icem": {
+        **_SEARCH, "method": "icem", "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4,
+        "noise_exponent": 1.0, "num_suggested": 47,
+    },
+    "prior_mppi": {**_SEARCH, "method": "mppi", "num_candidates": 64, "num_iterations": 5, "num_suggested": 32},
+    "prior_shooting": {"method": "shooting", "horizon": 5, "num_candidates": 140, "num_suggested": 70},
     "gradient": {"horizon": 5, "start": "hold", "num_candidates": 4, "num_iterations": 20},
-}
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fewer:
+    """How much of the benchmark a row is given that is not given all of it; null: all.
+
+    Attributes:
+        tasks: the first so many.
+        seeds: the first so many.
+    """
+
+    tasks: int | None = None
+    seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "seeds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"fewer, {name}: expected at least 1, got {value}")
+
+
+_OTHERS = ("prior_icem", "prior_mppi", "prior_shooting", "gradient")
+_FEWER = {row: Fewer(seeds=1) for row in ("prior", "oracle_cem", "cem")} | {row: Fewer(20, 1) for row in _OTHERS}
 
 
 @dataclass(frozen=True)
@@ -56,6 +87,7 @@ class PlanningConfig:
         rows: controllers: hold, random, replay, a planner's name, or `oracle_` and a planner's name.
         settings: of each planner, as in `configs/planner`; `method` says which one it is where the row has another
             name. `prior_cem` also tries what the model's action prior suggests, `prior` does it without planning.
+        fewer: tasks and seeds of rows that are not given all; the best planner is one that is given all tasks.
         goal_space: what is compared with the goal frame, see `planners.GoalImage`; `state` is what the model's probe
             reads off it, see `planners.GoalState`.
         goal_blur: how far both are blurred first.
@@ -77,8 +109,11 @@ class PlanningConfig:
     split: Split = "test"
     num_tasks: int = 100
     seeds: int = 3
-    rows: tuple[str, ...] = ("hold", "random", "replay", "prior", "oracle_cem", "cem", "oracle_prior_cem", "prior_cem")
+    rows: tuple[str, ...] = (
+        "hold", "random", "replay", "prior", "oracle_cem", "cem", "oracle_prior_cem", "prior_cem", *_OTHERS,
+    )  # fmt: skip
     settings: Mapping[str, dict[str, Any]] = field(default_factory=lambda: dict(_SETTINGS))
+    fewer: Mapping[str, Fewer] = field(default_factory=lambda: dict(_FEWER))
     goal_space: Literal["latent", "pixels", "state"] = "state"
     goal_blur: tuple[float, ...] = (0.0,)
     goal_doubt: float = 1.0
@@ -96,6 +131,12 @@ class PlanningConfig:
     work: str = "runs/planning"
     results: str = report.RESULTS_FOLDER
     quick: bool = False
+
+    def extent(self, row: str) -> tuple[int, int]:
+        """Tasks and seeds of a row."""
+        fewer = self.fewer.get(row, Fewer())
+        seeds = 1 if row in BLIND and row != "random" else self.seeds  # others do the same each time
+        return min(self.num_tasks, fewer.tasks or self.num_tasks), min(seeds, fewer.seeds or seeds)
 
 
 def main(config: PlanningConfig) -> dict[str, Any]:
@@ -115,16 +156,16 @@ def main(config: PlanningConfig) -> dict[str, Any]:
     found: dict[str, list[Attempt]] = {}
     for row in config.rows:
         log = AttemptLog(Path(config.work), setup.identity(row))
-        seeds = 1 if row in BLIND and row != "random" else config.seeds
-        missing = [(task, seed) for seed in range(seeds) for task in range(len(tasks)) if (task, seed) not in log]
+        count, seeds = config.extent(row)
+        missing = [(task, seed) for seed in range(seeds) for task in range(count) if (task, seed) not in log]
         with progress_bar(missing, row, "task", len(missing)) as bar:
             for done in attempts(setup, row, missing):
                 for one in done:
                     log.add(one)
                     bar.update()
-        found[row] = log.attempts(len(tasks), seeds)
+        found[row] = log.attempts(count, seeds)
     measures = summary(found)
-    write_planning(given, measures, config.results, config.split)
+    write_planning(given, measures, found, config.results)
     return measures
 
 
@@ -132,6 +173,7 @@ def _check_rows(config: PlanningConfig) -> None:
     planners = {*PLANNERS, *(name for name, settings in config.settings.items() if "method" in settings)}
     check_names("row", config.rows, [*BLIND, *planners, *(f"oracle_{name}" for name in planners)])
     check_names("planner in settings", config.settings, sorted(planners))
+    check_names("row in fewer", config.fewer, [*BLIND, *planners, *(f"oracle_{name}" for name in planners)])
 
 
 def _settled(config: PlanningConfig) -> PlanningConfig:
@@ -140,7 +182,10 @@ def _settled(config: PlanningConfig) -> PlanningConfig:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
     if not config.quick:
         return config
-    return replace(config, num_tasks=min(2, config.num_tasks), seeds=1, results=report.QUICK_FOLDER, split="validation")
+    rows = tuple(row for row in config.rows if row not in _OTHERS) or config.rows
+    return replace(
+        config, num_tasks=min(2, config.num_tasks), seeds=1, rows=rows, results=report.QUICK_FOLDER, split="validation"
+    )
 
 
 if __name__ == "__main__":

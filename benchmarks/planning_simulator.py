@@ -107,6 +107,9 @@ class PushTSimulator:
         mask = torch.ones(len(envs))
         return SimulatorState(NetworkCache(), _pose(bodies), action, mask, bodies=torch.from_numpy(bodies))
 
+    def settle(self, state: WorldState, generator: Generators, sampling: SamplingConfig | None = None) -> WorldState:
+        return state
+
     def rollout(
         self, state: WorldState, actions: Tensor, generator: Generators, sampling: SamplingConfig | None = None
     ) -> tuple[WorldState, Tensor]:

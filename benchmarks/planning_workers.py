@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.planning_log import Attempt
 from benchmarks.planning_rows import Setup, attempt
+from world_model.allocator import keep_freed_memory
 
 _setup: Setup | None = None  # of a worker process
 
@@ -39,6 +40,7 @@ def _begin(setup: Setup, threads: int) -> None:
     global _setup
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     _setup = setup
 
 

@@ -39,6 +39,7 @@ class Imagination:
     sampling: SamplingConfig | None
     memory: float
     imagined_steps: int = 0
+    _settled: WorldState | None = None
     _first: WorldState | None = None
 
     def costs(self, objective: Objective, actions: Tensor, deadline: float | None = None) -> Tensor:
@@ -62,7 +63,7 @@ class Imagination:
         b, n, h = actions.shape[:3]
         steps = rearrange(actions, "b n h a -> (b n) h a").to(self.state.latent.device)
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds for _ in range(n)]
-        state, latents, memories = self.state.repeat(n), [], []
+        state, latents, memories = self._start().repeat(n), [], []
         for action in steps.unbind(1):
             state, latent = self.model.step(state, action, generators, self.sampling)
             latents.append(rearrange(latent, "(b n) c y x -> b n c y x", b=b))
@@ -74,6 +75,14 @@ class Imagination:
         before = torch.where(known, self.state.action[:, None].to(steps), steps[:, :, 0])
         remembered = torch.stack(memories, dim=2) if memories else None
         return Outcome(torch.stack(latents, dim=2), steps, before, self.model, memories=remembered)
+
+    def _start(self) -> WorldState:
+        """The state with its newest frame in the memory: one pass for all candidates of all rounds."""
+        if self._settled is None:
+            generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+            with torch.no_grad():
+                self._settled = self.model.settle(self.state, generators, self.sampling)
+        return self._settled
 
     def chunks(self, actions: Tensor, with_gradients: bool = False) -> Iterator[slice]:
         """Candidates to imagine together, of every environment at least one."""

@@ -14,6 +14,7 @@ from v2w_env.datasets import DATASETS
 from v2w_env.registration import BUNDLES
 from world_model import bundle
 from world_model.model import WorldModel
+from world_model.precision import inference_dtype
 
 # The last environment to close frees them.
 _loaded: WeakValueDictionary[tuple[Any, ...], WorldModel] = WeakValueDictionary()
@@ -36,7 +37,8 @@ def load_model(config: EnvConfig) -> WorldModel:
         return config.checkpoint.eval()
     path, device = _find(config), _choose_device(config.device)
     is_bundle = (path / bundle.WEIGHTS).is_file() and (path / bundle.CONFIG).is_file()
-    dtype = getattr(torch, config.dtype or (bundle.load_config(path).dtype if is_bundle else "bfloat16"))
+    wanted = bundle.load_config(path).dtype if is_bundle else "bfloat16"
+    dtype = getattr(torch, config.dtype) if config.dtype else inference_dtype(wanted, device)
     version = (path / bundle.WEIGHTS if is_bundle else path).stat().st_mtime_ns
     key = (path, version, device, dtype, config.compile, config.temporal_norm, config.dataset)
     model = _loaded.get(key)

@@ -195,6 +195,24 @@ class WorldModel(nn.Module):
         memory = self._judge(state.memory, latent, action)
         return WorldState(cache, latent, action, torch.ones_like(state.action_mask), state.scene, memory), latent
 
+    def settle(self, state: WorldState, generator: Generators, sampling: SamplingConfig | None = None) -> WorldState:
+        """The same state with its newest frame in the memory already, for those who step from it again and again.
+
+        Repeated rows then share the pass that this takes, which each of them would make for itself. Steps draw the same
+        noise, and differ by rounding alone. Networks that recompute have nothing to settle.
+
+        Args:
+            generator: one, or one per row; draws the history noise.
+        """
+        if self.recomputes or state.settled:
+            return state
+        sampling = sampling or self.config.sampling
+        past, levels = self._as_history(state.latent[:, None], sampling, generator)
+        cond = conditioning(state.action[:, None], state.action_mask[:, None], state.scene)
+        _, cache = self.network(past, levels, cond, state.cache)
+        assert cache is not None
+        return replace(state, cache=cache, settled=True)
+
     def imagine_clip(
         self, frame: Tensor, actions: Tensor, generator: Generators, sampling: SamplingConfig | None = None
     ) -> Tensor:

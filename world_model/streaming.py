@@ -19,8 +19,8 @@ def stream(
 ) -> tuple[NetworkCache, Tensor]:
     """The memory with the newest frame of ``state`` in it, and the next frame ``[b c h w]``.
 
-    The newest frame enters the memory in the pass that takes the first look at the new one, so a frame costs as many
-    passes as there are steps.
+    The newest frame, unless it is there already, enters the memory in the pass that takes the first look at the new
+    one, so a frame costs as many passes as there are steps.
 
     Args:
         denoiser: the network, or the network under guidance.
@@ -32,7 +32,7 @@ def stream(
     cache, newest, x = state.cache, [1], new.noise
     for step in reversed(range(len(table))):
         levels = torch.full(x.shape[:2], table.levels[step], device=x.device)
-        if step == len(table) - 1:  # commit the past frame on the way
+        if step == len(table) - 1 and not state.settled:  # commit the past frame on the way
             both = torch.cat([torch.full_like(levels, new.past_level), levels], dim=1)
             v, committed = denoiser(torch.cat([new.past, x], dim=1), both, cond, cache, None, 1)
             assert committed is not None

@@ -195,11 +195,12 @@ class WorldState:
     Attributes:
         cache: what is remembered of all frames before the newest: the network's own features, or, for a network that
             cannot be streamed, the frames themselves (:mod:`world_model.recompute`).
-        latent: ``[b c h w]``, the newest frame, clean. It enters the cache with the next step.
+        latent: ``[b c h w]``, the newest frame, clean. It enters the cache with the next step, unless it is there.
         action: ``[b a]``, the action that led to the newest frame.
         action_mask: ``[b]``, 0 where that action is unknown (first frame of an episode).
         scene: of a model conditioned on the first frame, else ``None``.
         memory: ``[b d]``, what the reward head remembers, the newest frame included; ``None`` without a head.
+        settled: whether the newest frame is in the cache already (:meth:`WorldModel.settle`).
     """
 
     cache: NetworkCache
@@ -208,6 +209,7 @@ class WorldState:
     action_mask: Tensor
     scene: Scene | None = None
     memory: Tensor | None = None
+    settled: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -227,6 +229,7 @@ class WorldState:
         rows = torch.as_tensor(index, dtype=torch.long, device=self.latent.device)
         if len(rows) != other.batch_size:
             raise ValueError(f"scatter: {len(rows)} rows named, but the other state has {other.batch_size}")
+        assert self.settled == other.settled, "only states of one kind fit each other"
         scene = None
         if self.scene is not None and other.scene is not None:
             scene = self.scene.scatter(rows, other.scene)
@@ -240,6 +243,7 @@ class WorldState:
             self.action_mask.index_copy(0, rows, other.action_mask),
             scene,
             memory,
+            self.settled,
         )
 
     def to(self, device: torch.device | str) -> WorldState:
@@ -248,4 +252,5 @@ class WorldState:
     def _map(self, cache: NetworkCache, change: Callable[[Tensor], Tensor]) -> WorldState:
         scene = None if self.scene is None else self.scene.map(change)
         memory = None if self.memory is None else change(self.memory)
-        return WorldState(cache, change(self.latent), change(self.action), change(self.action_mask), scene, memory)
+        latent, action, mask = change(self.latent), change(self.action), change(self.action_mask)
+        return WorldState(cache, latent, action, mask, scene, memory, self.settled)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.loading import load_model
-from benchmarks.planning import PlanningConfig, main
+from benchmarks.planning import Fewer, PlanningConfig, main
 from benchmarks.planning_log import Attempt, AttemptLog
-from benchmarks.planning_report import summary
+from benchmarks.planning_report import summary, write_planning
 from benchmarks.planning_rows import TOLERANCE, Setup, attempt
 from benchmarks.planning_simulator import PushTSimulator
 from benchmarks.planning_tasks import BUDGET, GOAL_STEPS, Recording, Task, TaskEnv, at_goal, load_tasks, turned
@@ -194,6 +194,35 @@ def test_measures() -> None:
     assert measures["cem_success"] == 0.75 and measures["hold_success"] == 0 and measures["cem_block"] == 1
     assert measures["best"] == "cem" and measures["best_over_oracle"] == 0.75
     assert measures["cem_correlation"] == pytest.approx(1) and measures["cem_seconds_per_plan"] == 2.0
+
+
+def test_rows_may_be_given_less(tmp_path: Path) -> None:
+    config = PlanningConfig(
+        num_tasks=10, seeds=3, fewer={"cem": Fewer(seeds=1), "icem": Fewer(4), "mppi": Fewer(20, 5)}
+    )
+    extents = {row: config.extent(row) for row in ("hold", "random", "shooting", "cem", "icem", "mppi")}
+    assert extents == {
+        "hold": (10, 1), "random": (10, 3), "shooting": (10, 3), "cem": (10, 1), "icem": (4, 3), "mppi": (10, 3),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="fewer, tasks: expected at least 1, got 0"):
+        Fewer(tasks=0)
+    with pytest.raises(ValueError, match=r"unknown row in fewer 'icm'.*did you mean 'icem'"):
+        main(PlanningConfig(fewer={"icm": Fewer(1)}))
+
+
+def test_the_best_planner_was_given_all_tasks(tmp_path: Path) -> None:
+    found = {
+        "oracle_cem": [Attempt(task, 0, True, True, True, 50, plans=1) for task in range(4)],
+        "cem": [Attempt(task, seed, task > 0, True, True, 50, plans=1) for task in range(4) for seed in range(2)],
+        "icem": [Attempt(0, 0, True, True, True, 50, plans=1)],
+    }
+    measures = summary(found)
+    assert measures["icem_success"] == 1 and measures["best"] == "cem" and measures["best_over_oracle"] == 0.75
+    path = write_planning(PlanningConfig(), measures, found, str(tmp_path))
+    text = path.with_suffix(".md").read_text()
+    assert "| cem | 4 x 2 | 75% " in text and "| icem | 1 x 1 | 100% " in text
+    first = text[text.index("The first 1 of them") :]
+    assert "| cem | 1 x 1 | 0% " in first
 
 
 def test_wrong_settings() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
-from world_model.trainer import OptimizerConfig, RunConfig
+from world_model import precision
+from world_model.trainer import OptimizerConfig, RunConfig, fit
 from world_model.trainer.stepped_batches import SteppedBatches
 
 
@@ -53,3 +55,12 @@ def test_tiny_data_repeats() -> None:
 def test_wrong_settings_are_named(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_precision_follows_the_processor(native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: native)
+    found = fit._precision(RunConfig(str(tmp_path), max_steps=1, accelerator="cpu"))
+    assert found == ("bf16-mixed" if native else "32-true")
+    assert fit._precision(RunConfig(str(tmp_path), max_steps=1, accelerator="cuda")) == "bf16-mixed"
+    assert fit._precision(RunConfig(str(tmp_path), max_steps=1, accelerator="cpu", precision="16-mixed")) == "16-mixed"

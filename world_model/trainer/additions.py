@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from world_model import bundle
 from world_model.data import RecordedDataset
 from world_model.model import WorldModel
+from world_model.precision import inference_dtype
 
 
 def read_world(folder: Path, recorded: RecordedDataset, imagined_share: float) -> WorldModel:
@@ -18,7 +17,7 @@ def read_world(folder: Path, recorded: RecordedDataset, imagined_share: float) -
     Raises:
         ValueError: if it does not fit the recording, or cannot imagine it (`imagined_share` above 0).
     """
-    world = WorldModel.from_pretrained(folder, dtype=getattr(torch, bundle.load_config(folder).dtype))
+    world = WorldModel.from_pretrained(folder, dtype=inference_dtype(bundle.load_config(folder).dtype))
     if world.config.actions != recorded.action_spec or world.config.frame_size != tuple(recorded.frame_size):
         raise ValueError(
             f"dataset: expected what {folder} was trained on, frames of {world.config.frame_size} and actions "

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -17,7 +17,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from world_model.trainer.allocator import keep_freed_memory
+from world_model.allocator import keep_freed_memory
+from world_model.precision import inference_dtype
 from world_model.trainer.settings import RunConfig
 from world_model.trainer.stepping import CHECKPOINT, SteppedModule
 from world_model.trainer.throughput import Throughput
@@ -53,7 +54,7 @@ def _trainer(module: SteppedModule, run: RunConfig, callbacks: Sequence[Callback
         accelerator=run.accelerator,
         devices=run.devices,
         strategy=_strategy(run),
-        precision=run.precision,
+        precision=_precision(run),
         max_steps=run.max_steps or -1,
         max_epochs=-1,
         # The learning rate follows the clock too, so the module ends the run itself; see SteppedModule.
@@ -72,6 +73,14 @@ def _trainer(module: SteppedModule, run: RunConfig, callbacks: Sequence[Callback
         plugins=[AtomicCheckpointIO()],
         callbacks=list(callbacks),
     )
+
+
+def _precision(run: RunConfig) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    if run.precision != "auto":
+        return run.precision
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    on_cpu = run.accelerator == "cpu" or (run.accelerator == "auto" and not accelerated)
+    return "32-true" if on_cpu and inference_dtype("bfloat16") is torch.float32 else "bf16-mixed"
 
 
 def _strategy(run: RunConfig) -> str | Strategy:

@@ -68,7 +68,8 @@ class RunConfig:
         validate_every, checkpoint_every, log_every: in steps; a kill loses at most `checkpoint_every` steps.
         validation_batches: batches of the validation split that are looked at each time.
         resume: "auto" goes on where the folder's checkpoint ends; "never" refuses a folder that has one.
-        accelerator, devices, precision: as in `lightning.Trainer`.
+        accelerator, devices: as in `lightning.Trainer`.
+        precision: as there, or "auto": "bf16-mixed", but "32-true" on processors that are slow in bfloat16.
         strategy: how several devices share the work, as in `lightning.Trainer`; "fsdp" also shares weights and
             optimizer state among them (see `sharding`).
         num_threads: CPU threads of torch; None leaves torch's choice.
@@ -89,7 +90,7 @@ class RunConfig:
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     num_threads: int | None = None
     progress_bar: bool = True
 

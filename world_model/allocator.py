@@ -2,7 +2,7 @@
 
 glibc gives every large block back to the system when it is freed, and the next one is fetched page by page again. On
 the PushT model 38 % of the CPU time of training went there, in the kernel; with these settings 0 to 4 %. The process
-keeps its peak memory until it ends.
+keeps its peak memory until it ends, so this is for the commands, whose process is theirs, and not for the library.
 """
 
 from __future__ import annotations

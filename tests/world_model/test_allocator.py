@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from world_model.trainer import allocator
+from world_model import allocator
 
 
 def test_what_was_accepted_is_said_and_memory_still_works() -> None:

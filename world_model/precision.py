@@ -1,0 +1,30 @@
+"""Which floating-point type to compute in: the wanted one, or the one that a processor is fast in."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+
+def inference_dtype(wanted: str, device: torch.device | str = "cpu") -> torch.dtype:
+    """The type that a model which asks for `wanted` runs in on `device`.
+
+    Processors without instructions for bfloat16 convert every number on its way: several times slower than float32.
+    They are given float32, which differs from bfloat16 by rounding alone.
+
+    Args:
+        wanted: name of a type of torch, such as "bfloat16".
+    """
+    dtype: torch.dtype = getattr(torch, wanted)
+    slow = dtype is torch.bfloat16 and torch.device(device).type == "cpu" and not cpu_has_bfloat16()
+    return torch.float32 if slow else dtype
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bfloat16() -> bool:
+    """Whether torch's convolutions and products have bfloat16 kernels for this processor (AVX-512, AMX, newer ARM)."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        return False
