@@ -110,7 +110,8 @@ def main(config: PlanCostConfig) -> dict[str, Any]:
     notes = (
         f"CEM, {config.num_candidates} candidates, {config.num_iterations} rounds, {measures['horizon']} steps of the "
         f"model ({config.env_steps} of the simulator). A network pass denoises one frame of all candidates that fit "
-        "into memory together. Shares are of CPU seconds."
+        "into memory together; the first one puts the newest frame into the memory that they share. Shares are of CPU "
+        "seconds."
     )
     report.write("plan_cost", given, measures, tables, folder=config.results, notes=notes)
     return measures

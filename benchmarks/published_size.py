@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from benchmarks.command_line import run
 from benchmarks.protocols.report import write_report
 from benchmarks.published_size_report import tables
@@ -34,6 +36,7 @@ from benchmarks.step_cost import (
 )
 from world_model.checkpoints.published_shapes import published_shapes
 from world_model.checkpoints.synthetic import FULL, TINY, write_synthetic
+from world_model.precision import inference_dtype
 
 _NUMBER_BYTES = 2  # in the file
 
@@ -52,6 +55,7 @@ class PublishedSizeConfig:
         context_frames: frames the world starts from; `clip` passes all of them again.
         steps: of the environment; what is reported is their mean.
         folder: where the random weights are written for a while; None: the system's temporary folder.
+        dtype: None: bfloat16, or float32 on processors that are slow in that.
         remark: on the circumstances, for the report.
     """
 
@@ -64,7 +68,7 @@ class PublishedSizeConfig:
     steps: int = 1
     seed: int = 0
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    dtype: Literal["float32", "bfloat16"] | None = None
     folder: str | None = None
     remark: str = ""
     results: str = RESULTS_FOLDER
@@ -85,6 +89,9 @@ def main(config: PublishedSizeConfig) -> dict[str, Any]:
         raise ValueError("temporal_norms: expected one or more of clip, prefix, frame, got none")
     if config.quick:
         config = replace(config, size="tiny", results=QUICK_FOLDER)
+    if config.dtype is None:
+        slow = inference_dtype("bfloat16", config.device) is torch.float32
+        config = replace(config, dtype="float32" if slow else "bfloat16")
     with checkpoint_file(config) as path:
         costs: dict[str, StepCost] = {
             norm: measure_step_cost(_settings(config, path, norm)) for norm in config.temporal_norms
@@ -165,7 +172,7 @@ def _settings(config: PublishedSizeConfig, path: Path, norm: Literal["clip", "pr
         config.context_frames,
         config.steps,
         config.device,
-        config.dtype,
+        config.dtype or "bfloat16",
         config.seed,
     )
 

@@ -142,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: str, config: dict[str, Any]) -> None:
     """Hand the configuration to the library that does the work."""
     from v2w import commands
+    from world_model.allocator import keep_freed_memory
 
+    keep_freed_memory()
     run: Callable[[dict[str, Any]], None] = getattr(commands, _stem(command) if command != "eval" else "evaluate")
     run(config)
 

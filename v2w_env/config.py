@@ -35,7 +35,8 @@ class EnvConfig:
         temporal_norm: For published checkpoints: ``"clip"`` recomputes the window for every denoising step, as the
             paper does; ``"prefix"`` and ``"frame"`` stream. ``None`` takes the model's own.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``...; ``None`` takes a GPU where there is one.
-        dtype: ``"float32"`` or ``"bfloat16"``; ``None`` lets the model choose for its device.
+        dtype: ``"float32"`` or ``"bfloat16"``; ``None``: what the model asks for, but float32 on processors that are
+            slow in bfloat16.
         compile: Compile the network with ``torch.compile`` (slow first step, faster ones after).
         observation: ``"pixels"`` gives uint8 ``[h w 3]``; ``"latent"`` gives float32 ``[c h w]`` and skips decoding.
         action_range: ``"native"`` keeps the simulator's action space; ``"normalized"`` maps a bounded Box to [-1, 1].

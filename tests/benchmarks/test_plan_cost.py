@@ -31,8 +31,8 @@ def test_passes_and_memory_are_counted(checkpoint: Path, tmp_path: Path) -> None
         memory_candidates=10, repeats=1, results=str(tmp_path),
     )  # fmt: skip
     found = main(config)
-    # Two rounds, and once more for the finalists; each step is a pass over all candidates.
-    assert found["network_passes"] == 3 * 3 and found["horizon"] == 3
+    # One over the newest frame; two rounds, and once more for the finalists: each step is a pass over all candidates.
+    assert found["network_passes"] == 1 + 3 * 3 and found["horizon"] == 3
     assert found["frames_imagined"] >= 2 * 6 * 3
     assert found["decoder_share"] == 0 and 0 < found["network_share"] <= 1
     assert found["copied_share"] == 0 and found["repeated_bytes"] < found["copies_bytes"] / 4

@@ -1,6 +1,6 @@
 """The published RT-1 model at its true size, with random weights: loaded, reset and stepped through `gym.make`.
 
-Writes 5.2 GB for a while and takes about 6 GB of memory.
+Writes 5.2 GB for a while and takes about 6 GB of memory, or 11 in float32, on processors that are slow in bfloat16.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.published_size import PublishedSizeConfig, main
 from benchmarks.published_size_report import PEAK_RATIO
+from world_model.precision import inference_dtype
 
 NEEDED_BYTES = 6e9
 PARAMETERS = {  # of the published checkpoint; the image tower's without what comes after its tokens
@@ -33,11 +35,12 @@ def test_the_full_size_steps_and_needs_little_more_memory_than_its_weights(tmp_p
 
     parameters = json.loads((results / "published_size.json").read_text())["parameters"]
     assert {name: parameters[name] for name in PARAMETERS} == PARAMETERS
+    weights_gb = 4.41 if inference_dtype("bfloat16") is torch.bfloat16 else 8.82
     # The paper's sampler also looks at the reconstructed frame. Streaming keeps features of the frames, and the C
     # library some freed memory between them; how much depends on the machine.
     for norm, images, peak_ratio in (("clip", 2, 1.35), ("frame", 1, 1.6)):
         found = {key.removesuffix(f"_{norm}"): value for key, value in measures.items() if key.endswith(f"_{norm}")}
-        assert found["weights_gb"] == pytest.approx(4.41, rel=0.01)
+        assert found["weights_gb"] == pytest.approx(weights_gb, rel=0.01)
         assert found["peak_ratio_load"] <= PEAK_RATIO and found["peak_ratio"] <= peak_ratio
         assert found["load_text_tower_calls"] == 1 and found["reset_text_tower_calls"] == found["text_tower_calls"] == 0
         assert found["reset_image_tower_calls"] == images and found["image_tower_calls"] == 0

@@ -186,7 +186,8 @@ def test_a_model_of_another_dataset_is_refused(checkpoints: dict[str, Path]) -> 
 
 
 def test_weights_in_half_precision_step_too(checkpoints: dict[str, Path]) -> None:
-    env = gym.make("Vid2World-RT1-v0", checkpoint=checkpoints["rt1"], num_sampling_steps=2)
+    half = {"num_sampling_steps": 2, "dtype": "bfloat16"}
+    env = gym.make("Vid2World-RT1-v0", checkpoint=checkpoints["rt1"], **half)
     assert isinstance(env.unwrapped, v2w_env.Vid2WorldEnv)
     assert env.unwrapped.world_model.network.stem.weight.dtype == torch.bfloat16
     env.reset(seed=0, options={"frames": recorded_frames("rt1", 1)})

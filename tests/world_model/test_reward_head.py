@@ -161,7 +161,7 @@ def test_bundles_keep_the_head_exact(
         assert torch.equal(back.reward_head.state_dict()[name], tensor)
         assert again.reward_head is not None and torch.equal(again.reward_head.state_dict()[name], tensor)
     memory = back.reward_head.sequence(*context)[:, -1]
-    assert torch.equal(memory, model.reward_head.sequence(*context)[:, -1])
+    torch.testing.assert_close(memory, model.reward_head.sequence(*context)[:, -1])
     assert back.reward_head.predict(memory)[1].dtype == torch.float32
 
 
