@@ -71,7 +71,7 @@ class Fewer:
 
 
 _OTHERS = ("prior_icem", "prior_mppi", "prior_shooting", "gradient")
-_FEWER = {row: Fewer(seeds=1) for row in ("prior", "oracle_cem", "cem")} | {row: Fewer(20, 1) for row in _OTHERS}
+_FEWER = {row: Fewer(seeds=1) for row in ("prior", "oracle_cem", "cem")} | {row: Fewer(10, 1) for row in _OTHERS}
 
 
 @dataclass(frozen=True)
