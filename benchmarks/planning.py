@@ -45,7 +45,9 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         **_SEARCH, "method": "icem", "num_candidates": 94, "num_iterations": 5, "initial_std": 0.4,
         "noise_exponent": 1.0, "num_suggested": 47,
     },
-    "prior_mppi": {**_SEARCH, "method": "mppi", "num_candidates": 64, "num_iterations": 5, "num_suggested": 32},
+    "prior_mppi": {
+        **_SEARCH, "method": "mppi", "num_candidates": 64, "num_iterations": 5, "num_suggested": 32, "returns": "best",
+    },
     "prior_shooting": {"method": "shooting", "horizon": 5, "num_candidates": 140, "num_suggested": 70},
     "gradient": {"horizon": 5, "start": "hold", "num_candidates": 4, "num_iterations": 20},
 }  # fmt: skip
