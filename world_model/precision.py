@@ -10,8 +10,8 @@ import torch
 def inference_dtype(wanted: str, device: torch.device | str = "cpu") -> torch.dtype:
     """The type that a model which asks for `wanted` runs in on `device`.
 
-    Processors without instructions for bfloat16 convert every number on its way: several times slower than float32.
-    They are given float32, which differs from bfloat16 by rounding alone.
+    Processors without instructions for bfloat16 convert every number on its way, which is slower than float32. They
+    are given float32, which differs from bfloat16 by rounding alone.
 
     Args:
         wanted: name of a type of torch, such as "bfloat16".
