@@ -196,7 +196,7 @@ def test_measures() -> None:
     assert measures["cem_correlation"] == pytest.approx(1) and measures["cem_seconds_per_plan"] == 2.0
 
 
-def test_rows_may_be_given_less(tmp_path: Path) -> None:
+def test_rows_may_be_given_less() -> None:
     config = PlanningConfig(
         num_tasks=10, seeds=3, fewer={"cem": Fewer(seeds=1), "icem": Fewer(4), "mppi": Fewer(20, 5)}
     )
