@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
 from agents import randomness
 from agents.algorithms import AgentConfig, load_trained
 from agents.sb3_vec_env import WorldModelVecEnv
-from agents.wrappers import NoisyObservations
+from agents.wrappers import NoisyObservations, NormalizedRewards
 from world_model.bundle import Replacing
 
 MODEL, STATE, REPLAY = "model.zip", "state.pt", "replay.npz"
@@ -31,7 +31,7 @@ MODEL, STATE, REPLAY = "model.zip", "state.pt", "replay.npz"
 PASSING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
 ATTRIBUTES: dict[type, tuple[str, ...]] = {
     VecMonitor: ("episode_returns", "episode_lengths", "episode_count"),
-    VecNormalize: ("ret_rms", "returns", "old_reward", "old_obs"),
+    NormalizedRewards: ("ret_rms", "returns", "old_reward", "old_obs"),
 }
 REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 

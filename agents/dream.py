@@ -16,6 +16,7 @@ from agents.sb3_vec_env import WorldModelVecEnv
 from agents.spaces import best_range
 from v2w_env.config import EnvConfig
 from v2w_env.loading import World, load_world
+from v2w_env.rewards import LearnedReward, RewardModel
 from v2w_env.vector_env import Vid2WorldVectorEnv
 from v2w_env.weights import load_model
 from world_model.config import SamplingConfig
@@ -37,22 +38,40 @@ class GuardConfig:
             the model's own.
         observation_noise: Standard deviation of noise on what the agent sees in training: in grey levels (0..255),
             or in units of latents.
+        termination_floor: Least probability at which the learned reward may end an episode: less is what it expects of
+            any frame, and noise to a learner. ``None``: none. See :class:`~v2w_env.rewards.LearnedReward`.
     """
 
     history_noise_level: int | None = None
     eta: float | None = None
     temperature: float | None = None
     observation_noise: float = 0.0
+    termination_floor: float | None = None
 
     def __post_init__(self) -> None:
         if not self.observation_noise >= 0:
             raise ValueError(f"observation_noise: expected a standard deviation >= 0, got {self.observation_noise}")
-        self.apply(SamplingConfig())
+        self.sampling(SamplingConfig())
+        self.reward(LearnedReward())
 
-    def apply(self, sampling: SamplingConfig) -> SamplingConfig:
+    def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
         """``sampling`` with these guards."""
         changes = {key: getattr(self, key) for key in ("history_noise_level", "eta", "temperature")}
         return replace(sampling, **{key: value for key, value in changes.items() if value is not None})
+
+    def reward(self, reward: RewardModel) -> RewardModel:
+        """``reward`` with these guards.
+
+        Raises:
+            ValueError: A floor for a reward that is not learned.
+        """
+        if self.termination_floor is None:
+            return reward
+        if not isinstance(reward, LearnedReward):
+            raise ValueError(
+                f"guards.termination_floor: only reward='learned' has one, this is {type(reward).__name__}"
+            )
+        return LearnedReward(reward.termination, reward.threshold, self.termination_floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +92,7 @@ class Dream:
         """A batch of imagined environments; they share the weights."""
         world = self.world
         if guards is not None:
-            world = replace(world, sampling=guards.apply(world.sampling))
+            world = replace(world, sampling=guards.sampling(world.sampling), reward=guards.reward(world.reward))
         return Vid2WorldVectorEnv(world.config, num_envs, self.horizon, mode, world)
 
 

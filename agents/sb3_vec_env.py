@@ -118,6 +118,10 @@ class WorldModelVecEnv(VecEnv):
             raise RuntimeError("step: call reset() first")
         return DreamError(what, self.num_steps, rows, state, actions)
 
+    def context(self, row: int) -> np.ndarray:
+        """Observations before the first one of a row's newest episode, ``[t *shape]``, oldest first."""
+        return self.env.context(row)
+
     # ---- what SB3 asks of sub-environments
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:

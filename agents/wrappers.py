@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from agents.sb3_vec_env import WorldModelVecEnv
 
 if TYPE_CHECKING:
     from agents.algorithms import AgentConfig
@@ -20,15 +22,65 @@ def prepared(venv: VecEnv, agent: AgentConfig) -> VecEnv:
     venv = stacked(venv, agent.frame_stack)
     if agent.action_repeat > 1:
         venv = RepeatedActions(venv, agent.action_repeat)
-    return VecNormalize(venv, norm_obs=False, gamma=agent.settings.gamma) if agent.normalize_rewards else venv
+    return NormalizedRewards(venv, norm_obs=False, gamma=agent.settings.gamma) if agent.normalize_rewards else venv
 
 
 def stacked(venv: VecEnv, frame_stack: int) -> VecEnv:
     """The last ``frame_stack`` observations as channels, which come first: ``[n 3k h w]`` or ``[n ck h w]``."""
     images = venv.observation_space.dtype == np.uint8
     if frame_stack > 1:
-        venv = VecFrameStack(venv, frame_stack, channels_order="last" if images else "first")
+        venv = FrameStack(venv, frame_stack, channels_order="last" if images else "first")
     return VecTransposeImage(venv) if images else venv
+
+
+class FrameStack(VecFrameStack):
+    """``VecFrameStack`` whose episodes begin with what went before, where the environment knows it, not with zeros.
+
+    A dream that starts in the middle of a recorded episode does: see :meth:`Vid2WorldVectorEnv.context`. So an agent
+    sees from the first step on how things move, as it will in the real game. Noise on observations is not on these.
+    """
+
+    def reset(self) -> np.ndarray:
+        super().reset()
+        self._begin(range(self.num_envs))
+        return self.stacked_obs.stacked_obs
+
+    def step_wait(self) -> tuple[np.ndarray | dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        observations, rewards, dones, infos = super().step_wait()
+        self._begin(np.flatnonzero(dones).tolist())
+        return observations, rewards, dones, infos
+
+    def _begin(self, rows: Iterable[int]) -> None:
+        """Put what went before below the newest observation of ``rows``, whose stacks hold nothing else."""
+        source, axis = self.venv.unwrapped, self.stacked_obs.repeat_axis
+        if not isinstance(source, WorldModelVecEnv):
+            return
+        for row in rows:
+            before = source.context(row)[1 - self.stacked_obs.n_stack :]
+            if len(before):
+                past = np.moveaxis(np.concatenate(list(before), axis), axis, 0)
+                stack = np.moveaxis(self.stacked_obs.stacked_obs[row], axis, 0)
+                newest = len(stack) // self.stacked_obs.n_stack
+                stack[-newest - len(past) : -newest] = past
+
+
+class NormalizedRewards(VecNormalize):
+    """``VecNormalize`` for which an episode that is cut short goes on: only what ends one ends its return.
+
+    The scale of rewards is that of the discounted returns which a value function has to tell. An algorithm that looks
+    beyond a time limit tells those of whole lives, however short the dreams are.
+    """
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = super().step_wait()
+        for row in np.flatnonzero(dones):
+            if infos[row].get("TimeLimit.truncated", False):
+                self.returns[row] = self._unbroken[row]
+        return observations, rewards, dones, infos
+
+    def _update_reward(self, reward: np.ndarray) -> None:
+        super()._update_reward(reward)
+        self._unbroken = self.returns.copy()
 
 
 class RepeatedActions(VecEnvWrapper):

@@ -50,7 +50,7 @@ class PolicyEvaluationConfig:
         extra: policies besides those, such as agents' checkpoints.
         zero_skill: the policy whose imagined success is false; None: the task's.
         num_starts: starts, in as many recorded episodes as there are; None: the task's.
-        horizon: steps from the start; None: the task's.
+        horizon: actions from the start, single ones also where the world model takes blocks; None: the task's.
         threshold: from which a coverage or a return counts as success; None: the task's.
         simulator: real environment; None: the one that the world model was recorded from.
         batch: attempts imagined at a time; changes the speed, not the result.
@@ -80,7 +80,11 @@ class PolicyEvaluationConfig:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What an evaluation depends on besides model, policies and starts; see `PolicyEvaluationConfig`."""
+    """What an evaluation depends on besides model, policies and starts; see `PolicyEvaluationConfig`.
+
+    Attributes:
+        horizon: in steps of the world model, each a block of actions where it takes blocks.
+    """
 
     verifier: Verifier
     horizon: int
@@ -110,17 +114,16 @@ def main(config: PolicyEvaluationConfig) -> dict[str, Any]:
     config = _settled(config, task)
     assert config.checkpoint and config.dataset and config.num_starts and config.horizon
     model = load_model(config.checkpoint, config.device, config.dtype)
-    if config.task == "pusht" and model.config.action_block > 1:
-        raise ValueError(f"checkpoint: expected a world of single actions, got blocks of {model.config.action_block}")
-    context = model.config.context_frames
+    block, context = model.config.action_block, model.config.context_frames
     dataset = open_dataset(config.dataset)
-    starts = draw_starts(dataset, config.split, config.num_starts, context, task.where, config.seed, task.suits)
+    starts = draw_starts(dataset, config.split, config.num_starts, context, task.where, config.seed, task.suits, block)
     sources = {_short(name): name for name in config.policies}
     if len(sources) < len(config.policies):
         raise ValueError(f"policies: expected different names, got {list(config.policies)}")
     makers = {name: _maker(source, model, task, config) for name, source in sources.items()}
     keys = {name: _key(source) for name, source in sources.items()}
-    protocol = Protocol(task.verifier, config.horizon, config.seed, config.batch, config.simulator)
+    steps = -(-config.horizon // block)
+    protocol = Protocol(task.verifier, steps, config.seed, config.batch, config.simulator)
     imagined, real = evaluate_policies(model, makers, starts, protocol, Path(config.work), keys)
     measures = summary(list(makers), imagined, real, task, config)
     write_policies(given, config, task, list(makers), imagined, real, measures)

@@ -79,6 +79,23 @@ class Eyes:
         return self._last
 
 
+class Arm:
+    """The agent on its way to a target, as the simulator moves it: a damped spring, ten small steps to a step."""
+
+    STIFFNESS, DAMPING, SUBSTEPS, SECONDS = 100.0, 20.0, 10, 0.01
+
+    def __init__(self) -> None:
+        self._velocity: Vector = np.zeros(2)
+
+    def follow(self, place: Vector, target: Vector) -> Vector:
+        """Where it is one step later, [2], if nothing is in its way; remembers how fast it moves."""
+        for _ in range(self.SUBSTEPS):
+            push = self.STIFFNESS * (target - place) - self.DAMPING * self._velocity
+            self._velocity = self._velocity + push * self.SECONDS
+            place = place + self._velocity * self.SECONDS
+        return place
+
+
 class GoalPusher:
     """Pushes the block towards `goal`; `speed` is what it moves by in a step while pushing."""
 
@@ -114,6 +131,16 @@ class GoalPusher:
             near = min(1.0, 0.35 + self._distance(sight) / 60.0)  # the last bit gently, it would slide past the goal
             return _inside(sight.agent + inward * self.speed * 2.0 * near - sideways)
         return self._walk(sight, ready)
+
+    def foresee(self, sight: Sight, agent: Vector) -> Sight:
+        """What it expects to see once the agent is there: a block that it pushes against goes along, unturned."""
+        block = sight.block
+        if self._pushing and self._place is not None:
+            turn = rotation(sight.angle)
+            inward = turn @ _INWARD[self._place]
+            touch = block + turn @ (_PLACES[self._place] - CENTROID) - inward * AGENT_RADIUS
+            block = block + inward * max(0.0, float((agent - touch) @ inward))
+        return Sight(agent, block, sight.angle)
 
     def _gains(self, sight: Sight) -> Vector:
         """How much a unit push at each place brings the block towards the goal, [places]."""

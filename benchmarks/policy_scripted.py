@@ -2,6 +2,7 @@
 
 Each is a maker of one episode's behaviour, `(rng, frame) -> action`, behind the `Policy` protocol of `agents`. Every
 start has a random stream of its own, the same in both worlds, so that dream and simulator are asked the same question.
+In worlds of action blocks PushT's policies see every so many steps only, and foresee what they cannot see.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.policy_coverage import ARENA, GOAL_POSE
-from benchmarks.policy_pusht import Eyes, Goal, GoalPusher
+from benchmarks.policy_pusht import Arm, Eyes, Goal, GoalPusher, Sight
 from v2w_env.collect.doom_policy import Dodge, Jitter, Sweep
 from world_model.types import ActionSpec
 
@@ -26,7 +27,10 @@ NOISE_HOLD = 5  # steps for which noise stands in for the skilled policy
 
 
 class ScriptedPolicy:
-    """The `Policy` protocol over behaviours of single episodes; row `i` has the stream `(seed, i)`."""
+    """The `Policy` protocol over behaviours of single episodes; row `i` has the stream `(seed, i)`.
+
+    Where `spec` is a block of actions, `behaviour.block(frame, length)` gives them, [length *shape].
+    """
 
     def __init__(self, make: Maker, spec: ActionSpec, seed: int = 0) -> None:
         self._make, self._spec, self._seed = make, spec, seed
@@ -37,10 +41,14 @@ class ScriptedPolicy:
             self._behaviours[row] = self._make(np.random.default_rng([self._seed, row]))
 
     def act(self, frames: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-        actions = np.stack([self._behaviours[row](frame) for row, frame in zip(rows, frames, strict=True)])
+        chosen = [self._choose(self._behaviours[row], frame) for row, frame in zip(rows, frames, strict=True)]
+        actions = np.stack(chosen)
         if self._spec.kind == "box":
             actions = np.clip(actions, 0.0, ARENA)
         return actions.astype(self._spec.dtype)
+
+    def _choose(self, behaviour: Any, frame: Frame) -> Any:
+        return behaviour.block(frame, self._spec.shape[0]) if len(self._spec.shape) == 2 else behaviour(frame)
 
 
 class PushBehaviour:
@@ -63,12 +71,22 @@ class PushBehaviour:
         speed: float = 14.0,
     ) -> None:
         self._rng, self._noise, self._delay = rng, noise, delay
-        self._eyes, self._pusher = Eyes(), GoalPusher(goal, speed, 3.0 * speed)
+        self._eyes, self._pusher, self._arm = Eyes(), GoalPusher(goal, speed, 3.0 * speed), Arm()
         self._steps, self._astray = 0, False
         self._place: NDArray[np.float64] = np.zeros(2)
 
     def __call__(self, frame: Frame) -> NDArray[np.float64]:
-        sight = self._eyes(frame)
+        return self._target(self._eyes(frame))
+
+    def block(self, frame: Frame, length: int) -> NDArray[np.float64]:
+        """Targets of the next `length` steps, [length 2], all from this frame and what it expects to come of them."""
+        sight, targets = self._eyes(frame), []
+        for _ in range(length):
+            targets.append(self._target(sight))
+            sight = self._pusher.foresee(sight, self._arm.follow(sight.agent, targets[-1]))
+        return np.stack(targets)
+
+    def _target(self, sight: Sight) -> NDArray[np.float64]:
         self._steps += 1
         if self._steps <= self._delay:
             if self._steps == 1:
@@ -90,6 +108,9 @@ class Hold:
         if self._place is None:
             self._place = Eyes()(frame).agent
         return self._place
+
+    def block(self, frame: Frame, length: int) -> NDArray[np.float64]:
+        return np.tile(self(frame), (length, 1))
 
 
 def _corner(rng: np.random.Generator) -> Behaviour:
@@ -161,7 +182,8 @@ def scripted(name: str, make: Maker, spec: ActionSpec, seed: int) -> ScriptedPol
         ValueError: the world takes other actions than the behaviour gives.
     """
     shape, kind = ((2,), "box") if make in PUSHT.values() else ((), "discrete")
-    if spec.shape != shape or spec.kind != kind:
+    fits = spec.shape == shape or (kind == "box" and len(spec.shape) == 2 and spec.shape[1:] == shape)
+    if not fits or spec.kind != kind:
         raise ValueError(
             f"policy {name!r}: expected actions {kind} of shape {shape}, the world model takes {spec.kind} {spec.shape}"
         )

@@ -34,7 +34,7 @@ class RecordedStart:
     Attributes:
         episode: id in the dataset.
         seed: that the simulator was reset with.
-        actions: [step *shape], all that were taken before.
+        actions: [step *shape], all that were taken before, in the world model's blocks.
         frames: uint8 [t h w 3], the last ones, of which the last is the first that policies see.
     """
 
@@ -62,15 +62,17 @@ def draw_starts(
     where: Where,
     seed: int = 0,
     suits: Callable[[NDArray[np.uint8]], NDArray[np.bool_]] | None = None,
+    action_block: int = 1,
 ) -> list[RecordedStart]:
     """`count` starts, in as many different episodes as there are, and at least `SPACING` apart in the same one.
 
     Args:
-        dataset: recorded by `v2w collect`, which keeps the seeds.
+        dataset: recorded by `v2w collect`, which keeps the seeds; of single actions.
         part: of the split.
         context_frames: that the dream begins with.
         where: "first": the first frame of an episode, alone; "middle": drawn from those with a whole context.
         suits: frames uint8 [n h w 3] -> which of them may be a start; default all.
+        action_block: of the world model: a start is a multiple of it after its episode's beginning.
 
     Raises:
         ValueError: the dataset keeps no seeds, or has too few starts.
@@ -84,7 +86,7 @@ def draw_starts(
         steps = np.zeros(1, np.int64)
         if where == "middle":
             frames = dataset.read(index).frames
-            steps = np.arange(context_frames - 1, len(frames))
+            steps = np.arange((context_frames - 1) * action_block, len(frames), action_block)
             steps = steps if suits is None or not len(steps) else steps[suits(frames[steps])]
         taken: list[int] = []
         for step in rng.permutation(steps).tolist():
@@ -94,7 +96,7 @@ def draw_starts(
     found.sort(key=lambda start: start[0])  # a first start of each episode, then a second one, ...
     if len(found) < count:
         raise ValueError(f"num_starts: expected at most {len(found)}, the starts in {part} episodes, got {count}")
-    return [_start(dataset, reader, index, step, context_frames) for _, index, step in found[:count]]
+    return [_start(dataset, reader, index, step, context_frames, action_block) for _, index, step in found[:count]]
 
 
 def replay_env(config: WorldModelConfig, simulator: str | None = None) -> RealEnv:
@@ -127,8 +129,11 @@ def together(starts: Sequence[RecordedStart]) -> dict[str, NDArray[Any]]:
 
 
 def _start(
-    dataset: RecordedDataset, reader: MinariEpisodes, index: int, step: int, context_frames: int
+    dataset: RecordedDataset, reader: MinariEpisodes, index: int, step: int, context_frames: int, action_block: int
 ) -> RecordedStart:
     episode = dataset.read(index)
-    first = max(0, step - context_frames + 1)
-    return RecordedStart(index, reader.seed(index), episode.actions[:step], episode.frames[first : step + 1])
+    first = max(0, step - (context_frames - 1) * action_block)
+    actions = episode.actions[:step]
+    if action_block > 1:
+        actions = actions.reshape(step // action_block, action_block, *actions.shape[1:])
+    return RecordedStart(index, reader.seed(index), actions, episode.frames[first : step + 1 : action_block])

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from v2w_env.config import EnvConfig
-from v2w_env.frames import to_pixels
+from v2w_env.frames import to_model, to_pixels
 from v2w_env.loading import World, load_world
 from v2w_env.rng import SubEnvRng
 from v2w_env.state import EnvState
@@ -64,6 +64,7 @@ class StatefulVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._state: WorldState | None = None
         self._frames: np.ndarray | None = None
         self._goals: torch.Tensor | None = None
+        self._contexts: list[np.ndarray] = [np.zeros(0, np.uint8)] * num_envs
         self._elapsed = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, np.bool_)
 
@@ -116,6 +117,19 @@ class StatefulVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             return tuple(self._frames.copy())
         with torch.no_grad():
             return tuple(self._decode(world, self._state.latent))
+
+    def context(self, row: int) -> np.ndarray:
+        """Observations before the first one of a sub-environment's newest episode, ``[t *shape]``, oldest first.
+
+        They are what the world model was shown of the past: agents that see several frames need not begin blind. After
+        :meth:`set_state` those of the last reset are still given.
+        """
+        frames = self._contexts[row]
+        if self._pixels or not len(frames):
+            return frames.reshape(-1, *self.single_observation_space.shape)
+        world = self._open_world()
+        with torch.no_grad():
+            return world.model.encode(to_model(frames[None], world.device))[0].cpu().numpy()
 
     def _observe(self) -> np.ndarray:
         """The current observations, a fresh array."""

@@ -93,6 +93,7 @@ class Vid2WorldVectorEnv(StatefulVectorEnv):
         self._elapsed[rows] = 0
         self._ended[rows] = False
         for row, start in zip(rows, starts, strict=True):
+            self._contexts[row] = start.frames[:-1]
             infos = self._add_info(infos, start.info, int(row))
         return infos
 

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor
 
@@ -17,7 +18,7 @@ from agents.checkpoint import save_agent
 from agents.loading import load_agent
 from agents.sb3_policy import SB3Policy
 from agents.sb3_vec_env import WorldModelVecEnv
-from agents.wrappers import RepeatedActions, stacked
+from agents.wrappers import NormalizedRewards, RepeatedActions, stacked
 from world_model.model import WorldModel
 
 Make = Callable[..., WorldModelVecEnv]
@@ -68,6 +69,18 @@ def test_stacked_observations_are_of_every_step() -> None:
     env.reset()
     observations, *_ = env.step(np.zeros((1, 1), np.float32))
     assert observations.tolist() == [[0, 1, 2, 3]]
+
+
+def test_a_time_limit_does_not_end_a_return() -> None:
+    """Rewards are divided by the deviation of returns; that of an episode which is cut short goes on."""
+    limited = DummyVecEnv([lambda: TimeLimit(Counter(100), 2), lambda: Counter(2)])
+    env = NormalizedRewards(limited, norm_obs=False, gamma=0.5)
+    env.reset()
+    returns = []
+    for _ in range(4):
+        env.step(np.zeros((2, 1), np.float32))
+        returns.append(env.returns.tolist())
+    assert returns == [[1, 1], [2.5, 0], [2.25, 1], [3.125, 0]]
 
 
 def test_a_saved_agent_repeats_its_actions(dream: Make, models: dict[str, WorldModel], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agents.dream import GuardConfig, load_dream
+from v2w_env.rewards import LearnedReward
 
 
 def test_guards_reach_the_dream(ids: dict[str, str]) -> None:
@@ -25,5 +26,12 @@ def test_guards_reach_the_dream(ids: dict[str, str]) -> None:
         GuardConfig(eta=2)
     with pytest.raises(ValueError, match="temperature: expected a number above 0, got -1"):
         GuardConfig(temperature=-1)
+    with pytest.raises(ValueError, match="floor: expected a probability"):
+        GuardConfig(termination_floor=-0.1)
+    guarded = GuardConfig(termination_floor=0.2).reward(LearnedReward("threshold", 0.7))
+    assert isinstance(guarded, LearnedReward) and guarded.floor == 0.2
+    assert (guarded.termination, guarded.threshold) == ("threshold", 0.7)
+    with pytest.raises(ValueError, match="only reward='learned' has one, this is FunctionReward"):
+        dream.make(1, guards=GuardConfig(termination_floor=0.1))
     with pytest.raises(ValueError, match="observation_noise"):
         GuardConfig(observation_noise=-1)

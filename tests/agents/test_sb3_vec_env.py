@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 from agents.errors import DreamError
 from agents.features import SmallCNN
 from agents.sb3_vec_env import WorldModelVecEnv
-from agents.wrappers import stacked
+from agents.wrappers import FrameStack, stacked
 from tests.agents.worlds import HORIZON, brightness, dark_ends, make_model, make_source
 from v2w_env import Vid2WorldVectorEnv
 
@@ -158,7 +158,8 @@ def test_pictures(dream: Make) -> None:
 
 
 def test_sb3s_wrappers_around_it(dream: Make, tmp_path: Path) -> None:
-    env = VecMonitor(dream("discrete", 2, render_mode="rgb_array", reward=dark_ends))
+    inner = dream("discrete", 2, render_mode="rgb_array", reward=dark_ends)
+    env = VecMonitor(inner)
     film = VecVideoRecorder(env, str(tmp_path), lambda step: step == 0, video_length=3)
     normal = VecNormalize(stacked(film, 3), norm_obs=False)
     assert normal.reset().shape == (2, 9, 16, 16)
@@ -169,10 +170,34 @@ def test_sb3s_wrappers_around_it(dream: Make, tmp_path: Path) -> None:
             episodes += 1
             assert infos[row]["terminal_observation"].shape == (9, 16, 16)
             assert 1 <= infos[row]["episode"]["l"] <= HORIZON
-            assert not observations[row, :6].any() and observations[row, 6:].any()
+            before = inner.context(row)[1:].transpose(0, 3, 1, 2).reshape(6, 16, 16)
+            assert np.array_equal(observations[row, :6], before) and before.any() and observations[row, 6:].any()
     assert episodes >= 2
     assert len(list(tmp_path.glob("*.mp4"))) == 1
     normal.close()
+
+
+@pytest.mark.parametrize("observation", ["pixels", "latent"])
+def test_stacks_begin_with_what_went_before(dream: Make, observation: str) -> None:
+    """Those of the first step of an episode hold the recorded frames before it, as far as there are any."""
+    env = dream("box", 2, observation=observation)
+    axis = -1 if observation == "pixels" else 0
+    stack = FrameStack(env, 3, channels_order="last" if axis else "first")
+    first = stack.reset()
+    newest = env.env._observe()
+    for row in range(2):
+        parts = np.split(first[row], 3, axis)
+        assert np.array_equal(parts[2], newest[row])
+        assert env.context(row).shape == (3, *newest.shape[1:])
+        assert np.array_equal(np.stack(parts[:2]), env.context(row)[1:])
+    for _ in range(HORIZON):
+        observations, _, dones, infos = stack.step(np.zeros((2, 2), np.float32))
+    assert dones.all() and infos[0]["terminal_observation"].shape == first[0].shape
+    assert np.array_equal(np.split(observations[0], 3, axis)[1], env.context(0)[2])
+    alone = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)  # a start without a past
+    env.set_options({"frames": alone, "actions": np.zeros((0, 2), np.float32)})
+    parts = np.split(stack.reset()[0], 3, axis)
+    assert len(env.context(0)) == 0 and not parts[0].any() and not parts[1].any() and parts[2].any()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from benchmarks.policy_coverage import CENTROID, GOAL_POSE, block_angle, coverag
 from benchmarks.policy_evaluation import MakePolicy, PolicyEvaluationConfig, Protocol, evaluate_policies, main
 from benchmarks.policy_log import PolicyAttempt, PolicyLog
 from benchmarks.policy_measures import agreement, false_success, mmrv, pearson, ranks, spearman
+from benchmarks.policy_pusht import Arm
 from benchmarks.policy_scripted import PUSHT, TAKE_COVER, ScriptedPolicy, scripted
 from benchmarks.policy_starts import RecordedStart, draw_starts, replay, replay_env
 from benchmarks.policy_tasks import TASKS
@@ -140,6 +141,32 @@ def test_the_pusher_is_better_than_noise(simulator: Any) -> None:
     assert reached["pusher"] > 0.8 > reached["noise_80"] + 0.2
 
 
+def test_the_arm_moves_as_the_simulator_moves_it(simulator: Any) -> None:
+    _placed(simulator, 100, 400, 300, 100, 0)
+    arm, place = Arm(), np.array([100.0, 400.0])
+    for target in ([140.0, 380.0], [200.0, 390.0], [150.0, 300.0]):
+        simulator.step(np.array(target))
+        place = arm.follow(place, np.array(target))
+        assert np.allclose(place, simulator.agent.position, atol=1e-3)
+
+
+def test_a_pusher_of_blocks_sees_every_fifth_step_and_still_arrives(simulator: Any) -> None:
+    policy = scripted("pusher", PUSHT["pusher"], PUSHT_ACTIONS.block(5), seed=0)
+    policy.reset([0])
+    frame, values, looks = _placed(simulator, 120, 330, 190, 300, 0.6), [], 0
+    while looks < 24 and max(values, default=0) < 0.8:
+        block = policy.act(frame[None], [0])[0]
+        assert block.shape == (5, 2) and block.dtype == np.float32
+        for action in block:
+            frame, *_ = simulator.step(action)
+        values.append(coverage(frame[None])[0])
+        looks += 1
+    assert values[-1] > 0.8 > values[0] + 0.3
+    stays = scripted("hold", PUSHT["hold"], PUSHT_ACTIONS.block(5), seed=0)
+    stays.reset([0])
+    assert np.ptp(stays.act(frame[None], [0])[0], axis=0).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("name", [*PUSHT, *TAKE_COVER])
 def test_scripted_policies_give_valid_actions_that_repeat(name: str) -> None:
     makers, spec = (PUSHT, PUSHT_ACTIONS) if name in PUSHT else (TAKE_COVER, KEYS)
@@ -186,6 +213,38 @@ def test_starts_replay_exactly(pusht_dataset: Path, model: WorldModel) -> None:
     with pytest.raises(ValueError, match="num_starts: expected at most 0"):
         draw_starts(dataset, "train", 1, 4, "middle", suits=lambda frames: np.zeros(len(frames), np.bool_))
     env.close()
+
+
+def test_worlds_of_blocks(pusht_dataset: Path, tmp_path: Path) -> None:
+    """Starts lie whole blocks after the beginning, the simulator replays them, both worlds are stepped in blocks."""
+    model = make_tiny_model(PUSHT_ACTIONS.block(2))
+    model.config = replace(model.config, action_block=2, context_frames=3)
+    dataset = open_dataset(pusht_dataset)
+    starts = draw_starts(dataset, "train", 2, 3, "middle", action_block=2)
+    env = replay_env(model.config)
+    for start in starts:
+        episode = dataset.read(start.episode)
+        steps = 2 * len(start.actions)
+        assert start.frames.shape == (3, 16, 16, 3) and start.context_actions.shape == (2, 2, 2)
+        assert np.array_equal(start.frames, episode.frames[steps - 4 : steps + 1 : 2])
+        assert np.array_equal(start.actions.reshape(-1, 2), episode.actions[:steps])
+        assert np.array_equal(replay(env, start), start.frames[-1])
+    env.close()
+    config = PolicyEvaluationConfig(
+        checkpoint=str(model.save_pretrained(tmp_path / "model")),
+        dataset=str(pusht_dataset),
+        split="train",
+        policies=("pusher", "hold"),
+        num_starts=2,
+        horizon=5,
+        threshold=0.2,
+        work=str(tmp_path / "work"),
+        results=str(tmp_path / "results"),
+    )
+    assert main(config)["policies"] == 3
+    lines = [line for path in (tmp_path / "work").glob("*.jsonl") for line in path.read_text().splitlines()]
+    attempts = [json.loads(line) for line in lines if "steps" in json.loads(line)]
+    assert len(attempts) == 12 and {attempt["steps"] for attempt in attempts} == {3}  # five actions, two at a time
 
 
 class FakeDoom:

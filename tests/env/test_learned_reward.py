@@ -96,6 +96,8 @@ def test_drawn_ends_follow_the_probability() -> None:
     )
     ended = LearnedReward().evaluate(seen).terminated.reshape(n, 5).mean(0)
     assert ended == pytest.approx([0.0, 0.1, 0.5, 0.9, 1.0], abs=0.04) and ended[0] == 0 and ended[4] == 1
+    floored = LearnedReward(floor=0.3).evaluate(seen).terminated.reshape(n, 5).mean(0)
+    assert floored == pytest.approx([0.0, 0.0, 0.5, 0.9, 1.0], abs=0.04) and floored[1] == 0
     # Without generators nothing is drawn.
     certain = LearnedReward().evaluate(replace(seen, generators=None)).terminated.reshape(n, 5)
     assert certain.all(0).tolist() == certain.any(0).tolist() == [False, False, False, True, True]
@@ -151,6 +153,8 @@ def test_bad_choices(judging: WorldModel) -> None:
         LearnedReward("always")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="threshold.*0"):
         LearnedReward("threshold", threshold=0.0)
+    with pytest.raises(ValueError, match="floor.*1"):
+        LearnedReward(floor=1.0)
     with pytest.raises(ValueError, match="did you mean 'learned'"):
         choose_reward("learnt", has_head=True)
 

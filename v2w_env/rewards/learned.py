@@ -26,6 +26,9 @@ class LearnedReward(RewardModel):
             ends where the probability is above ``threshold``, and so does ``"sample"`` where there are no generators
             (planners compare plans, and do not want their ends drawn).
         threshold: between 0 and 1.
+        floor: an end less probable than this never comes. What the head expects of any frame, because some ends could
+            not be seen coming, is needed for survival times, but to an agent it is noise that nothing it does can
+            change: with a floor, episodes end only where something is to be seen.
 
     Raises:
         ValueError: for other values.
@@ -34,11 +37,15 @@ class LearnedReward(RewardModel):
     needs_frames = False
     needs_head = True
 
-    def __init__(self, termination: Literal["sample", "threshold"] = "sample", threshold: float = 0.5) -> None:
+    def __init__(
+        self, termination: Literal["sample", "threshold"] = "sample", threshold: float = 0.5, floor: float = 0.0
+    ) -> None:
         check_choice("termination", termination, ("sample", "threshold"))
         if not 0 < threshold < 1:
             raise ValueError(f"threshold: expected a probability between 0 and 1, got {threshold!r}")
-        self.termination, self.threshold = termination, threshold
+        if not 0 <= floor < 1:
+            raise ValueError(f"floor: expected a probability from 0 up to but not 1, got {floor!r}")
+        self.termination, self.threshold, self.floor = termination, threshold, floor
 
     def evaluate(self, transition: Transition) -> RewardOutput:
         assert transition.predicted_rewards is not None and transition.termination_probabilities is not None
@@ -49,4 +56,5 @@ class LearnedReward(RewardModel):
         limit: np.ndarray | float = self.threshold
         if self.termination == "sample" and transition.generators is not None:
             limit = np.array([torch.rand((), generator=g, dtype=torch.float64).item() for g in transition.generators])
-        return RewardOutput(rewards, probabilities > limit, {"termination_probability": probabilities})
+        ended = (probabilities > limit) & (probabilities >= self.floor)
+        return RewardOutput(rewards, ended, {"termination_probability": probabilities})
