@@ -15,6 +15,7 @@ from benchmarks.policy_coverage import coverage
 from benchmarks.policy_log import PolicyAttempt
 from benchmarks.policy_starts import RecordedStart, replay, together
 from v2w_env.config import EnvConfig
+from v2w_env.loading import load_world
 from v2w_env.vector_env import Vid2WorldVectorEnv
 from world_model.model import WorldModel
 
@@ -86,38 +87,60 @@ def play(
 
 
 class DreamWorld:
-    """The imagined environment; rows of episodes that are over are computed along and not looked at."""
+    """The imagined environment. Rows of episodes that are over are not looked at, and left out of the batch once they
+    are half of it."""
 
     def __init__(self, model: WorldModel, verifier: Verifier) -> None:
         self._config = EnvConfig(checkpoint=model, reward="learned" if verifier == "return" else "none")
         self._env: Vid2WorldVectorEnv | None = None
-        self._options: dict[str, Any] = {}
+        self._world = load_world(self._config)
+        self._options: dict[str, NDArray[Any]] = {}
         self._actions: NDArray[Any] | None = None
+        self._frames: NDArray[np.uint8] = np.zeros((0, 0, 0, 3), np.uint8)
+        self._rows = np.zeros(0, np.int64)  # that are still in the batch
 
     def begin(self, starts: Sequence[RecordedStart], seeds: Sequence[int]) -> NDArray[np.uint8]:
-        if self._env is None or self._env.num_envs != len(starts):
-            self.close()
-            self._env = Vid2WorldVectorEnv(self._config, len(starts), autoreset_mode=AutoresetMode.DISABLED)
+        self._rows, self._over = np.arange(len(starts)), np.zeros(len(starts), np.bool_)
         self._options, self._actions = together(starts), None
-        frames, _ = self._env.reset(seed=list(seeds), options=dict(self._options))
-        return frames
+        env = self._open(len(starts))
+        self._frames, _ = env.reset(seed=list(seeds), options=dict(self._options))
+        return self._frames.copy()
 
     def step(self, actions: Mapping[int, Any]) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
-        assert self._env is not None, "call begin() first"
+        env, rows = self._env, self._rows
+        assert env is not None, "call begin() first"
         if self._actions is None:
             self._actions = np.stack([actions[row] for row in sorted(actions)])
         for row, action in actions.items():
             self._actions[row] = action
-        frames, rewards, terminated, truncated, _ = self._env.step(self._actions)
-        ended = terminated | truncated
-        if ended.any():  # nobody goes on with them: any start will do
-            self._env.reset(options={**self._options, "reset_mask": ended})
-        return frames, rewards, ended
+        rewards, ended = np.zeros(len(self._over)), np.zeros(len(self._over), np.bool_)
+        self._frames[rows], rewards[rows], terminated, truncated, _ = env.step(self._actions[rows])
+        ended[rows] = terminated | truncated
+        self._over |= ended
+        if ended.any():
+            self._clear(env)
+        return self._frames.copy(), rewards, ended
 
     def close(self) -> None:
         if self._env is not None:
             self._env.close()
             self._env = None
+
+    def _open(self, num_envs: int) -> Vid2WorldVectorEnv:
+        self.close()
+        self._env = Vid2WorldVectorEnv(self._config, num_envs, autoreset_mode=AutoresetMode.DISABLED, world=self._world)
+        return self._env
+
+    def _clear(self, env: Vid2WorldVectorEnv) -> None:
+        """Go on without the rows that are over, or begin anything in them: nobody looks at them any more."""
+        left = np.flatnonzero(~self._over[self._rows])
+        if 0 < len(left) <= len(self._rows) / 2:
+            state = env.get_state().select(left.tolist())
+            self._rows = self._rows[left]
+            self._open(len(left)).set_state(state)
+        else:
+            options = {key: values[self._rows] for key, values in self._options.items()}
+            env.reset(options={**options, "reset_mask": env.get_state().ended})
 
 
 class RealWorld:

@@ -22,7 +22,7 @@ from benchmarks.policy_pusht import Arm
 from benchmarks.policy_scripted import PUSHT, TAKE_COVER, ScriptedPolicy, scripted
 from benchmarks.policy_starts import RecordedStart, draw_starts, replay, replay_env
 from benchmarks.policy_tasks import TASKS
-from benchmarks.policy_worlds import play
+from benchmarks.policy_worlds import DreamWorld, play
 from benchmarks.pusht_tracking import object_shares
 from tests.conftest import PUSHT_ACTIONS, make_tiny_model
 from v2w_env.collect import CollectConfig, collect
@@ -381,6 +381,42 @@ def test_take_cover_in_a_learned_dream(cover: str, tmp_path: Path) -> None:
     assert recorded["real"]["stand"] == [32] and recorded["real"]["one_side"] == [16]
     lives = np.array(list(recorded["imagined"].values()))
     assert (lives >= 4).all() and (lives <= 32).all() and (lives < 32).any()
+
+
+def test_dreams_that_are_over_leave_the_batch() -> None:
+    """Those that go on are what they would have been alone."""
+    few_layers = {"attention_downsampling": (), "init_attention": False, "temporal_conv_depth": 1}
+    model = make_tiny_model(KEYS, (16, 16), model_channels=8, channel_mult=(1,), **few_layers)
+    shape = RewardHeadConfig(channels=4, features=8, memory=8, action_features=4)
+    head = RewardHead(shape, KEYS, model.config.latent_shape)
+    head.set_statistics(torch.full((3,), 4.0), torch.zeros(3).bool())
+    with torch.no_grad():
+        head.judge.bias[1] = -0.5
+    model.reward_head = head.eval().requires_grad_(False)
+    model.config = replace(model.config, reward_head=shape)
+    frames = np.random.default_rng(0).integers(0, 256, (6, 1, 16, 16, 3), np.uint8)
+    starts = [RecordedStart(i, i, np.zeros(0, np.int64), frames[i]) for i in range(6)]
+
+    def lives(rows: list[int]) -> dict[int, list[float]]:
+        world = DreamWorld(model, "return")
+        world.begin([starts[row] for row in rows], rows)
+        seen: dict[int, list[float]] = {row: [] for row in rows}
+        alive = np.ones(len(rows), np.bool_)
+        sizes = []
+        while alive.any():
+            pictures, rewards, ended = world.step({int(place): np.int64(1) for place in np.flatnonzero(alive)})
+            for place in np.flatnonzero(alive):
+                seen[rows[place]] += [float(rewards[place]), float(pictures[place].astype(float).mean())]
+            alive &= ~ended
+            sizes.append(len(world._rows))
+        assert len(rows) == 1 or min(sizes) < len(rows)
+        world.close()
+        return seen
+
+    together = lives([0, 1, 2, 3, 4, 5])
+    for row in range(6):
+        assert lives([row])[row] == pytest.approx(together[row], abs=0.5)  # half a grey level, for rounding
+    assert len({len(values) for values in together.values()}) > 2
 
 
 def test_end_to_end(pusht_dataset: Path, model: WorldModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
