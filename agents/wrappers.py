@@ -37,7 +37,9 @@ class FrameStack(VecFrameStack):
     """``VecFrameStack`` whose episodes begin with what went before, where the environment knows it, not with zeros.
 
     A dream that starts in the middle of a recorded episode does: see :meth:`Vid2WorldVectorEnv.context`. So an agent
-    sees from the first step on how things move, as it will in the real game. Noise on observations is not on these.
+    sees from the first step on how things move, as it will in the middle of a real game. (The first steps of that have
+    nothing before them: their stacks begin with zeros, here and in ``SB3Policy``.) Noise on observations leaves these as
+    they are.
     """
 
     def reset(self) -> np.ndarray:
