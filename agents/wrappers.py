@@ -38,8 +38,8 @@ class FrameStack(VecFrameStack):
 
     A dream that starts in the middle of a recorded episode does: see :meth:`Vid2WorldVectorEnv.context`. So an agent
     sees from the first step on how things move, as it will in the middle of a real game. (The first steps of that have
-    nothing before them: their stacks begin with zeros, here and in ``SB3Policy``.) Noise on observations leaves these as
-    they are.
+    nothing before them: their stacks begin with zeros, here and in ``SB3Policy``.) Noise on observations leaves them
+    out.
     """
 
     def reset(self) -> np.ndarray:
