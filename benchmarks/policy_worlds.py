@@ -98,6 +98,7 @@ class DreamWorld:
         self._actions: NDArray[Any] | None = None
         self._frames: NDArray[np.uint8] = np.zeros((0, 0, 0, 3), np.uint8)
         self._rows = np.zeros(0, np.int64)  # that are still in the batch
+        self._over = np.zeros(0, np.bool_)
 
     def begin(self, starts: Sequence[RecordedStart], seeds: Sequence[int]) -> NDArray[np.uint8]:
         self._rows, self._over = np.arange(len(starts)), np.zeros(len(starts), np.bool_)
