@@ -119,7 +119,7 @@ class DreamWorld:
         ended[rows] = terminated | truncated
         self._over |= ended
         if ended.any():
-            self._clear(env)
+            self._clear(env, ended[rows])
         return self._frames.copy(), rewards, ended
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class DreamWorld:
         self._env = Vid2WorldVectorEnv(self._config, num_envs, autoreset_mode=AutoresetMode.DISABLED, world=self._world)
         return self._env
 
-    def _clear(self, env: Vid2WorldVectorEnv) -> None:
+    def _clear(self, env: Vid2WorldVectorEnv, ended: NDArray[np.bool_]) -> None:
         """Go on without the rows that are over, or begin anything in them: nobody looks at them any more."""
         left = np.flatnonzero(~self._over[self._rows])
         if 0 < len(left) <= len(self._rows) / 2:
@@ -141,7 +141,7 @@ class DreamWorld:
             self._open(len(left)).set_state(state)
         else:
             options = {key: values[self._rows] for key, values in self._options.items()}
-            env.reset(options={**options, "reset_mask": env.get_state().ended})
+            env.reset(options={**options, "reset_mask": ended})
 
 
 class RealWorld:
