@@ -11,6 +11,7 @@ from world_model.data import csgo, lerobot, recon, rt1
 from world_model.data.action_blocks import in_blocks
 from world_model.data.files import FileEpisodes
 from world_model.data.minari_dataset import read_minari
+from world_model.data.mirroring import mirrored
 from world_model.data.recorded import EpisodeReader, RecordedDataset
 from world_model.data.recordings import Recordings
 from world_model.data.split import Split, file_split
@@ -63,6 +64,8 @@ class DatasetConfig:
         split_seed: of that draw.
         camera: for LeRobot datasets with several.
         action_block: recorded actions taken as one, see `in_blocks`; only every so many frames are seen then.
+        mirror: what each action is in a mirror, see `mirrored`: training episodes are there twice then, the second time
+            with left and right exchanged. None: only as recorded.
         damaged: what to do with files that cannot be read: "error", or "skip", named in a warning; skipping is for the
             formats with a file per episode.
     """
@@ -74,6 +77,7 @@ class DatasetConfig:
     split_seed: int = 0
     camera: str | None = None
     action_block: int = 1
+    mirror: tuple[float, ...] | None = None
     damaged: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
@@ -112,6 +116,8 @@ def open_dataset(
         reader = _reader(name, folder, config)
         dataset = RecordedDataset(folder, name, reader, reader.action_spec(), reader.fps(), split={})
     dataset = replace(dataset, split=_split(dataset, config), transform=_transform(dataset, config))
+    if config.mirror is not None:
+        dataset = mirrored(dataset, config.mirror)
     return in_blocks(dataset, config.action_block)
 
 
