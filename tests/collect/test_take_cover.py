@@ -16,7 +16,7 @@ if sys.version_info >= (3, 13):
 import v2w_env  # noqa: F401  registers the environment
 from configs import load
 from v2w_env.collect import CollectConfig, collect, doom_policy
-from v2w_env.collect.doom_policy import BEHAVIOURS, doom_mix, fireballs
+from v2w_env.collect.doom_policy import BEHAVIOURS, ENDS, doom_ends, doom_mix, fireballs
 from v2w_env.collect.take_cover import LEFT, RIGHT, STAND, TakeCover
 from world_model.data import read_minari
 
@@ -119,15 +119,33 @@ def test_the_dodger_steps_away() -> None:
         assert all(doom_policy.Dodge(np.random.default_rng(seed))(frame) == away for seed in range(8))
 
 
-@pytest.mark.parametrize("behaviour", list(BEHAVIOURS))
+def test_the_hider_goes_to_one_end_and_stays() -> None:
+    frame = np.full((64, 64, 3), 80, np.uint8)
+    sides = set()
+    for seed in range(8):
+        hide = doom_policy.Hide(np.random.default_rng(seed))
+        chosen = [hide(frame) for _ in range(300)]
+        way = chosen.index(STAND)
+        assert way >= 20 and len(set(chosen[:way])) == 1  # from the middle of the room, either end is 16 actions away
+        assert set(chosen[way : way + 10]) == {STAND} and set(chosen) == {STAND, LEFT, RIGHT}
+        sides.add(chosen[0])
+    assert sides == {LEFT, RIGHT}
+
+
+def test_shares_of_behaviours_add_up() -> None:
+    assert sum(BEHAVIOURS.values()) == pytest.approx(1.0) == sum(ENDS.values())
+    assert "hide" not in BEHAVIOURS  # the shipped model's recording, which is the same as long as the mix is
+
+
+@pytest.mark.parametrize("behaviour", list(ENDS))
 def test_behaviours_move_both_ways_and_follow_from_the_generator(
     behaviour: str, monkeypatch: pytest.MonkeyPatch, env: gym.Env
 ) -> None:
-    monkeypatch.setattr(doom_policy, "BEHAVIOURS", {behaviour: 1.0})
+    monkeypatch.setattr(doom_policy, "ENDS", {behaviour: 1.0})
     frame = np.full((64, 64, 3), 80, np.uint8)
     chosen = []
     for _ in range(2):
-        policies = [doom_mix(env, np.random.default_rng(seed)) for seed in range(5)]
+        policies = [doom_ends(env, np.random.default_rng(seed)) for seed in range(5)]
         chosen.append([[int(policy(frame, {})) for _ in range(60)] for policy in policies])
     assert chosen[0] == chosen[1]
     assert {LEFT, RIGHT} <= set(np.ravel(chosen[0])) <= {STAND, LEFT, RIGHT}

@@ -24,7 +24,7 @@ class CollectConfig:
         frame_size: (height, width) of the frames; None keeps the size of the environment.
         frame_skip: steps of the environment per recorded action. The action is repeated, rewards are summed, and the
             frame after the last step is kept, so the recorded frame rate is the environment's divided by this.
-        policy: "random", "pusht_mix", "doom_mix", or "module:function" (see `resolve_policy`).
+        policy: "random", another of `POLICIES`, or "module:function" (see `resolve_policy`).
         seed: seeds everything.
         num_workers: processes that record; 1 records in this process. With more, a script needs the usual
             `if __name__ == "__main__":` guard.

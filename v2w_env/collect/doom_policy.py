@@ -1,8 +1,10 @@
-"""Scripted behaviour for recording Doom: Take Cover: jitter, sweeps along the wall, and a dodger that looks.
+"""Scripted behaviour for recording Doom: Take Cover: jitter, sweeps along the wall, a dodger that looks, and hiding.
 
 A world model only knows what it has seen. Random actions die within 70 actions, with few imps about: they show the
 beginning of the game, and little of its dodging. Sweeps along the room live three times as long, and the dodger shows
-fireballs that pass close by. Every episode draws one behaviour, its pace and its noise.
+fireballs that pass close by. None of them stays at an end of the room, so a model of theirs alone lets an agent hide
+there; `doom_ends` has some who do, and who show that the game does not. Every episode draws one behaviour, its pace and
+its noise.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from v2w_env.collect.take_cover import LEFT, RIGHT, STAND
 
 BEHAVIOURS: dict[str, float] = {"jitter": 0.4, "sweep": 0.35, "dodge": 0.25}
+ENDS: dict[str, float] = {"jitter": 0.3, "sweep": 0.25, "dodge": 0.2, "hide": 0.25}
 
 HORIZON_ROW = 34  # of 64: imps stand above it; what is bright below it is a fireball on its way
 MIN_PIXELS = 4
@@ -26,7 +29,7 @@ Policy = Callable[[Any, dict[str, Any]], Any]
 
 
 def doom_mix(env: gym.Env, rng: np.random.Generator) -> Policy:
-    """Draw the behaviour of one episode of Take Cover.
+    """Draw the behaviour of one episode of Take Cover: jitter, sweeps, or a dodger.
 
     Args:
         env: `v2w_env:DoomTakeCover-v0`, whose observation is a frame, uint8 [64 64 3].
@@ -38,10 +41,19 @@ def doom_mix(env: gym.Env, rng: np.random.Generator) -> Policy:
     Raises:
         ValueError: if the action space of `env` is not Take Cover's.
     """
+    return _drawn(env, rng, BEHAVIOURS)
+
+
+def doom_ends(env: gym.Env, rng: np.random.Generator) -> Policy:
+    """As `doom_mix`, but a quarter of the players hide at the ends of the room."""
+    return _drawn(env, rng, ENDS)
+
+
+def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float]) -> Policy:
     space = env.action_space
     if not isinstance(space, gym.spaces.Discrete) or int(space.n) != 3:
-        raise ValueError(f"policy 'doom_mix' expects Take Cover's action space Discrete(3), got {space}; use 'random'")
-    act: Callable[[Frame], int] = _BEHAVIOURS[str(rng.choice(list(BEHAVIOURS), p=list(BEHAVIOURS.values())))](rng)
+        raise ValueError(f"policy: Take Cover's expect its action space Discrete(3), got {space}; use 'random'")
+    act: Callable[[Frame], int] = _BEHAVIOURS[str(rng.choice(list(behaviours), p=list(behaviours.values())))](rng)
     noise = float(rng.choice([0.0, 0.05, 0.2]))
 
     def policy(observation: Any, info: dict[str, Any]) -> np.int64:
@@ -114,6 +126,27 @@ class Dodge:
         return self.sweep(frame)
 
 
+class Hide:
+    """Goes to one end of the room and stays there, pressing on or standing, then to another place, to stay as well."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.side = int(rng.choice([LEFT, RIGHT]))
+        self.walk = int(rng.integers(20, 60))  # the first way is from the middle of the room
+        self.stay = int(rng.integers(10, 80))
+
+    def __call__(self, frame: Frame) -> int:
+        if self.walk > 0:
+            self.walk -= 1
+            return self.side
+        if self.stay > 0:
+            self.stay -= 1
+            return STAND
+        self.side = LEFT if self.side == RIGHT else RIGHT
+        self.walk, self.stay = int(self.rng.integers(10, 80)), int(self.rng.integers(0, 60))
+        return self(frame)
+
+
 class Fireball:
     """A bright group of columns: how many pixels, columns right of the middle, and its lowest row."""
 
@@ -142,4 +175,5 @@ _BEHAVIOURS: dict[str, Callable[[np.random.Generator], Callable[[Frame], int]]] 
     "jitter": Jitter,
     "sweep": Sweep,
     "dodge": Dodge,
+    "hide": Hide,
 }

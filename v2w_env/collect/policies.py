@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from v2w_env.collect.doom_policy import doom_mix
+from v2w_env.collect.doom_policy import doom_ends, doom_mix
 from v2w_env.collect.pusht_policy import pusht_mix, pusht_planning
 
 Policy = Callable[[Any, dict[str, Any]], Any]
@@ -29,6 +29,7 @@ POLICIES: dict[str, PolicyFactory] = {
     "pusht_mix": pusht_mix,
     "pusht_planning": pusht_planning,
     "doom_mix": doom_mix,
+    "doom_ends": doom_ends,
 }
 
 
