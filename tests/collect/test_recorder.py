@@ -256,7 +256,10 @@ def test_own_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": "rndom"}, r"policy: expected one of \['doom_ends', 'doom_mix', 'pusht_mix', 'pusht_planning', 'random'\]"),
+        (
+            {"policy": "rndom"},
+            r"policy: expected one of \['doom_ends', 'doom_mix', 'pusht_mix', 'pusht_planning', 'random'\]",
+        ),
         ({"policy": "nowhere:policy"}, "cannot import 'nowhere:policy'"),
         ({"policy": "pusht_mix", "env_kwargs": {"kind": "Discrete"}}, "expect PushT's action space"),
         ({"env_id": "NotThere-v0"}, r"cannot make 'NotThere-v0'.*Install"),
