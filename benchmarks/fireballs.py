@@ -20,11 +20,11 @@ from torch import Tensor
 
 from benchmarks import report
 from benchmarks.command_line import run
-from benchmarks.loading import load_model
+from benchmarks.loading import load_model, open_fitting
 from benchmarks.report import Table, Target, number
 from v2w_env.frames import to_model, to_pixels
 from world_model.config import SamplingConfig
-from world_model.data import RecordedDataset, open_dataset
+from world_model.data import RecordedDataset
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
 
@@ -97,9 +97,7 @@ def main(config: FireballsConfig) -> dict[str, Any]:
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
     model = load_model(config.checkpoint, config.device, config.dtype)
-    recorded = open_dataset(config.dataset)
-    if tuple(recorded.frame_size) != model.config.frame_size or recorded.action_spec != model.config.actions:
-        raise ValueError(f"dataset: {config.dataset} has other frames or actions than {config.checkpoint}")
+    recorded = open_fitting(config.dataset, model, config.checkpoint)
     number_of, horizon = (
         (min(config.clips, 4), min(config.horizon, 4)) if config.quick else (config.clips, config.horizon)
     )

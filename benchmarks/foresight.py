@@ -21,11 +21,11 @@ from torch import Tensor
 from agents.evaluate import interval
 from benchmarks import report
 from benchmarks.command_line import run
-from benchmarks.loading import load_model
+from benchmarks.loading import load_model, open_fitting
 from benchmarks.report import Table, number
 from v2w_env.frames import to_model
 from world_model.config import SamplingConfig
-from world_model.data import Episode, open_dataset
+from world_model.data import Episode
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
 
@@ -96,21 +96,21 @@ def main(config: ForesightConfig) -> dict[str, Any]:
     if config.termination_odds is not None:
         head = model.reward_head
         head.config = replace(head.config, termination_odds=config.termination_odds)
-    recorded = open_dataset(config.dataset)
-    if recorded.action_spec != model.config.actions or tuple(recorded.frame_size) != model.config.frame_size:
-        raise ValueError(f"dataset: {config.dataset} has other frames or actions than {config.checkpoint}")
+    recorded = open_fitting(config.dataset, model, config.checkpoint)
     sampling = model.with_sampling(num_sampling_steps=config.num_sampling_steps, temperature=config.temperature)
     episodes = list(recorded.iterate(recorded.ids(config.split)))
     context, longest = model.config.network.window, max(config.ahead)
     measures: dict[str, Any] = {}
+    margins = {"ahead": 0, "safe": config.safe}
+    for name, margin in margins.items():
+        found = places(model, episodes, context, longest, longest, margin)
+        measures |= {f"recorded_{name}": float(on_recorded(model, found).mean()), f"places_{name}": len(found.frames)}
     for steps in progress_bar(sorted(config.ahead), "dreaming ahead", "length", len(config.ahead)):
-        for name, margin in (("ahead", 0), ("safe", config.safe)):
+        for name, margin in margins.items():
             found = places(model, episodes, context, longest, steps, margin)
             values = foreseen(model, found, steps, config.draws, sampling, config.seed)
             measures[f"{name}_{steps}"] = float(values.mean())
             measures[f"{name}_{steps}_ci"] = list(interval(values))
-            measures[f"recorded_{name}"] = float(on_recorded(model, found).mean())
-            measures[f"places_{name}"] = len(values)
     notes = (
         f"{measures['places_ahead']} terminated episodes of the {config.split} split that have {context} frames before "
         f"their last {longest} steps, {config.draws} dreams of each, {sampling.num_sampling_steps} sampling steps, "

@@ -11,6 +11,7 @@ import torch
 from v2w_env.registration import BUNDLES
 from world_model.bundle import CONFIG, PRIOR_PART, is_exact
 from world_model.checkpoints.download import published_name
+from world_model.data import RecordedDataset, open_dataset
 from world_model.model import WorldModel
 from world_model.precision import inference_dtype
 
@@ -30,6 +31,22 @@ def load_model(checkpoint: str, device: str = "cpu", dtype: str | None = None) -
     from world_model.checkpoints.load import load
 
     return load(found, dtype=getattr(torch, dtype) if dtype else inference_dtype("bfloat16", device), device=device)
+
+
+def open_fitting(dataset: str, model: WorldModel, checkpoint: str) -> RecordedDataset:
+    """The recorded dataset that a model is measured on.
+
+    Raises:
+        ValueError: if it has other frames or actions than the model, which `checkpoint` names.
+    """
+    recorded = open_dataset(dataset)
+    size, actions = model.config.frame_size, model.config.actions
+    if tuple(recorded.frame_size) != size or recorded.action_spec != actions:
+        raise ValueError(
+            f"dataset: expected what {checkpoint} learned from, frames of {size} and actions {actions}; {dataset} has "
+            f"other frames or actions, {tuple(recorded.frame_size)} and {recorded.action_spec}"
+        )
+    return recorded
 
 
 def locate(checkpoint: str) -> Path | str:

@@ -17,11 +17,11 @@ import torch
 
 from benchmarks import report
 from benchmarks.command_line import run
-from benchmarks.loading import load_model
+from benchmarks.loading import load_model, open_fitting
 from benchmarks.reward_head_report import write_reward_head
 from benchmarks.reward_head_survival import Starts, Survival, dream_survival, real_survival, survival_measures
 from world_model.calibration import Bin, auc, outcome_measures, reliability
-from world_model.data import Episode, open_dataset
+from world_model.data import Episode
 from world_model.model import WorldModel
 from world_model.trainer.imagined import imagine_episodes
 from world_model.trainer.judging import judge
@@ -134,12 +134,7 @@ def _auc_interval(
 
 
 def _episodes(config: RewardHeadBenchmarkConfig, model: WorldModel) -> list[Episode]:
-    recorded = open_dataset(config.dataset)
-    if recorded.action_spec != model.config.actions or tuple(recorded.frame_size) != model.config.frame_size:
-        raise ValueError(
-            f"dataset: expected what {config.checkpoint} learned from, frames of {model.config.frame_size} and actions "
-            f"{model.config.actions}, got {tuple(recorded.frame_size)} and {recorded.action_spec}"
-        )
+    recorded = open_fitting(config.dataset, model, config.checkpoint)
     ids = recorded.ids(config.split)
     return list(recorded.iterate(ids[:6] if config.quick else ids))
 

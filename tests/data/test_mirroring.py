@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.test_action_blocks import Reader
 from tests.data.test_windows import SPEC
 from world_model.data import Episode
 from world_model.data.action_blocks import in_blocks
@@ -17,25 +18,14 @@ from world_model.types import ActionSpec
 KEYS = ActionSpec("discrete", nvec=(3,), start=(1,), dtype="int64")
 
 
-class Reader:
+class Halves(Reader):
     """Two episodes of 4 actions; the left half of a frame is dark, the right half bright."""
-
-    random_access = True
 
     def __init__(self, spec: ActionSpec) -> None:
         self.spec = spec
 
     def action_spec(self) -> ActionSpec:
         return self.spec
-
-    def fps(self) -> float:
-        return 10.0
-
-    def ids(self) -> list[int]:
-        return [0, 1]
-
-    def name(self, index: int) -> str:
-        return f"e{index}"
 
     def num_frames(self, index: int) -> int:
         return 5
@@ -48,13 +38,10 @@ class Reader:
         episode = Episode(frames, actions, np.arange(4, dtype=np.float32), ends, np.zeros(4, bool), index)
         return episode.part(start, stop)
 
-    def fingerprint(self) -> str:
-        return "f"
-
 
 def recording(spec: ActionSpec) -> RecordedDataset:
     split = {"train": [1], "validation": [0], "test": []}
-    return RecordedDataset(Path("here"), "minari", Reader(spec), spec, 10.0, split)
+    return RecordedDataset(Path("here"), "minari", Halves(spec), spec, 10.0, split)
 
 
 def test_training_episodes_are_there_twice_and_the_others_once() -> None:

@@ -2,9 +2,8 @@
 
 A world model only knows what it has seen. Random actions die within 70 actions, with few imps about: they show the
 beginning of the game, and little of its dodging. Sweeps along the room live three times as long, and the dodger shows
-fireballs that pass close by. None of them stays at an end of the room, so a model of theirs alone lets an agent hide
-there; `doom_ends` has some who do, and who show that the game does not. Every episode draws one behaviour, its pace and
-its noise.
+fireballs that pass close by. None of them stays at an end of the room, so a model of theirs alone has to guess what
+happens there; `doom_ends` has some who do. Every episode draws one behaviour, its pace and its noise.
 """
 
 from __future__ import annotations

@@ -44,8 +44,9 @@ def action_mirror(spec: ActionSpec, actions: Sequence[float]) -> NDArray[Any]:
     if spec.kind == "discrete":
         first = spec.start[0] if spec.start else 0
         numbers = list(range(first, first + spec.nvec[0]))
-        image = dict(zip(numbers, actions, strict=False))
-        if sorted(actions) != numbers or any(image[int(image[number])] != number for number in numbers):
+        if sorted(actions) != numbers or any(
+            actions[int(image) - first] != number for number, image in zip(numbers, actions, strict=True)
+        ):
             raise ValueError(
                 f"mirror: expected each action's mirror image, {numbers} in an order that undoes itself, got "
                 f"{list(actions)}"
@@ -54,12 +55,15 @@ def action_mirror(spec: ActionSpec, actions: Sequence[float]) -> NDArray[Any]:
     if spec.kind == "box":
         if len(actions) != spec.size:
             raise ValueError(f"mirror: expected a factor for each of the {spec.size} values, got {list(actions)}")
-        return np.asarray(actions, dtype=spec.dtype).reshape(spec.shape)
+        return np.asarray(actions, dtype=np.float64).reshape(spec.shape)
     raise ValueError(f"mirror: expected discrete or continuous actions, got {spec.kind}")
 
 
 class MirrorReader:
-    """Episodes of another reader; `2 * index` is an episode as recorded, `2 * index + 1` its mirror image."""
+    """Episodes of another reader; `2 * index` is an episode as recorded, `2 * index + 1` its mirror image.
+
+    A mirror image has no infos: nobody says what a position, say, is in the mirror.
+    """
 
     def __init__(self, reader: EpisodeReader, mirror: NDArray[Any]) -> None:
         self.reader = reader
@@ -86,7 +90,7 @@ class MirrorReader:
         if index % 2 == 0:
             return episode
         frames = np.ascontiguousarray(episode.frames[:, :, ::-1])
-        return replace(episode, frames=frames, actions=self._mirrored_actions(episode.actions))
+        return replace(episode, frames=frames, actions=self._mirrored_actions(episode.actions), infos=None)
 
     def fingerprint(self) -> str:
         return f"{self.reader.fingerprint()} mirrored with {self.mirror.tolist()}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from world_model.data import SPLITS, RecordedDataset
+from world_model.data import SPLITS, DatasetConfig, RecordedDataset
 
 if TYPE_CHECKING:
     from world_model.trainer.recipe import Recipe
@@ -20,7 +20,10 @@ def card(recipe: Recipe, recorded: RecordedDataset, steps: int, seconds: float, 
     weights = (
         f"an exponential moving average (decay {recipe.ema_decay})" if recipe.ema_decay else "those of the last step"
     )
-    split = ", ".join(f"{len(recorded.ids(part))} {part}" for part in SPLITS)
+    sizes = {part: len(recorded.ids(part)) for part in SPLITS}
+    split = ", ".join(f"{size} {part}" for part, size in sizes.items())
+    if isinstance(recipe.dataset, DatasetConfig) and recipe.dataset.mirror is not None:
+        split += "; each of the train episodes and its mirror image count"
     source = f"`{recorded.env_id}`" if recorded.env_id else f"recordings ({recorded.format})"
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(metrics.items()))
     return f"""# {recipe.name}
@@ -29,7 +32,7 @@ An action-conditioned world model of {source}, made with vid2world-gym.
 
 ## Data
 
-{len(recorded)} recorded episodes ({split}), {height}x{width} pixels, {recorded.fps:g} frames per second,
+{sum(sizes.values())} recorded episodes ({split}), {height}x{width} pixels, {recorded.fps:g} frames per second,
 {recorded.frame_skip * recorded.action_block} simulator step(s) per action. No other data was used.
 
 ## Training
