@@ -36,7 +36,7 @@ from agents.wrappers import prepared
 from benchmarks import report
 from benchmarks.command_line import run
 from benchmarks.kept_lines import KeptLines
-from benchmarks.loading import digest
+from benchmarks.loading import digest, encoder_digest
 from benchmarks.report import Table, Target, number
 from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
@@ -46,8 +46,9 @@ PPO = PPOConfig(learning_rate=4e-4, n_steps=16, batch_size=128, n_epochs=6, gamm
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "action_repeat", "features", "features_dim",
-    "final_learning_rate", "normalize_rewards", "dream_horizon",
+    "final_learning_rate", "normalize_rewards",
 )  # fmt: skip
+DREAMT = (*TRAINED, "steps", "guards", "dream_horizon", "dream_envs")  # the same of those that dream
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ class DreamAgentsConfig:
         deterministic: take the likeliest action instead of sampling.
         horizon: steps per real episode at most; null: the simulator's own limit.
         dream_horizon: steps per imagined episode at most; null: the environment's own.
+        dream_envs: environments that are dreamt side by side; null: `num_envs`. A GPU steps many in the time of few.
         ppo, num_envs, frame_stack, features, features_dim, final_learning_rate, normalize_rewards: the agent.
         action_repeat: environment steps that each of its actions is taken for.
         guards: against living off the model's mistakes.
+        device: where the agents learn, as in SB3: cpu, cuda or auto; dreams run on a GPU where there is one.
         evaluate_every: imagined steps between looks at the real game during training (for the curve); 0: none.
         keep_every: imagined steps between agents that are kept; null keeps none.
         work: where trainings and results are kept.
@@ -84,6 +87,7 @@ class DreamAgentsConfig:
     deterministic: bool = False
     horizon: int | None = None
     dream_horizon: int | None = 200
+    dream_envs: int | None = None
     ppo: PPOConfig = PPO
     num_envs: int = 32
     frame_stack: int = 4
@@ -93,6 +97,7 @@ class DreamAgentsConfig:
     final_learning_rate: float | None = 0.0
     normalize_rewards: bool = True
     guards: GuardConfig = field(default_factory=GuardConfig)
+    device: str = "cpu"
     evaluate_every: int = 0
     keep_every: int | None = 40_000
     target: float = 750.0
@@ -179,7 +184,7 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
         env_id=config.env_id,
         env_kwargs=dict(config.env_kwargs),
         folder=folder,
-        agent=config.agent,
+        agent=replace(config.agent, num_envs=config.dream_envs or config.num_envs),
         steps=config.actions(config.steps),
         horizon=config.dream_horizon,
         seed=seed,
@@ -188,6 +193,7 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
             every=config.actions(config.evaluate_every), deterministic=config.deterministic, seed=config.seed
         ),
         keep_every=None if config.keep_every is None else config.actions(config.keep_every),
+        device=config.device,
     )
     return _policy(config, model, Path(train(settings)["agent"]))
 
@@ -196,7 +202,7 @@ def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int)
     """An agent with the same settings that learned in the real simulator, for `steps` steps."""
     folder = Path(config.work) / f"real_{seed}"
     facts = {key: value for key, value in asdict(config).items() if key in TRAINED}
-    facts |= {"steps": steps, "weights": digest(model)}
+    facts |= {"steps": steps, "weights": encoder_digest(model)}  # it sees nothing else of the dream
     _claim(folder / "settings.json", facts)
     if not (folder / "agent.zip").exists():
         agent_range = load_dream(config.env_id, config.env_kwargs, config.dream_horizon).world.config.action_range
@@ -227,11 +233,11 @@ def _policy(config: DreamAgentsConfig, model: WorldModel, path: Path) -> Policy:
 
 
 def _score(config: DreamAgentsConfig, model: WorldModel, row: str, seed: int, policy: Callable[[], Policy]) -> Score:
-    own = () if row == RANDOM else (*TRAINED, "steps", "guards") if row == DREAM else (*TRAINED, "real_steps")
+    own = () if row == RANDOM else DREAMT if row == DREAM else (*TRAINED, "real_steps")
     names = ("episodes", "seed", "deterministic", "horizon", *own)
     facts = {key: value for key, value in asdict(config).items() if key in names}
     if row != RANDOM:
-        facts["weights"] = digest(model)
+        facts["weights"] = digest(model) if row == DREAM else encoder_digest(model)
     kept = KeptLines(Path(config.work), f"{row}-{seed}", {"row": row, "of_seed": seed, **facts})
     if not kept.lines:
         arena = RealArena(partial(make_real_env, model.config, horizon=config.horizon), min(8, config.episodes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -73,9 +74,19 @@ def digest(model: WorldModel, action_prior: bool = False) -> str:
     settings, asked = asdict(model.config), getattr(torch, model.config.dtype)
     if not action_prior:
         settings.pop("action_prior")
-    found = hashlib.sha256(repr(settings).encode())
-    for name, tensor in model.state_dict().items():
-        if action_prior or not name.startswith(PRIOR_PART):
-            rounded = tensor.detach() if is_exact(name) else tensor.detach().to(asked)
-            found.update(rounded.float().cpu().numpy().tobytes())
+    names = [name for name in model.state_dict() if action_prior or not name.startswith(PRIOR_PART)]
+    return _digest(repr(settings), model, names, asked)
+
+
+def encoder_digest(model: WorldModel) -> str:
+    """Short name of what makes latents of frames, for results that depend on nothing else of a model."""
+    names = [name for name in model.state_dict() if name.startswith("autoencoder.")]
+    return _digest(repr(asdict(model.config.autoencoder)), model, names, getattr(torch, model.config.dtype))
+
+
+def _digest(settings: str, model: WorldModel, names: Iterable[str], asked: torch.dtype) -> str:
+    found, tensors = hashlib.sha256(settings.encode()), model.state_dict()
+    for name in names:
+        tensor = tensors[name].detach()
+        found.update((tensor if is_exact(name) else tensor.to(asked)).float().cpu().numpy().tobytes())
     return found.hexdigest()[:16]

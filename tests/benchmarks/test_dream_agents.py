@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from agents.algorithms import PPOConfig
+from agents.dream import GuardConfig
 from benchmarks import dream_agents
 from benchmarks.dream_agents import DreamAgentsConfig, Score, main, summary
 from tests.conftest import make_tiny_model
@@ -100,6 +102,21 @@ def test_an_agent_of_other_settings_is_not_taken_for_this_one(settings: DreamAge
         main(replace(config, features_dim=4))
     with pytest.raises(ValueError, match="real_0 holds an agent of other settings"):
         main(replace(config, real_steps=8))
+
+
+def test_dreams_may_be_more_at_a_time_and_the_players_of_the_game_stay_the_same(
+    settings: DreamAgentsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(settings, seeds=1, episodes=2, work=str(tmp_path / "work"), results=str(tmp_path))
+    main(config)
+    trained = []
+    train = dream_agents.train
+    monkeypatch.setattr(dream_agents, "train", lambda config: trained.append(config) or train(config))
+    player = (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "work" / "dream_0")
+    main(replace(config, dream_envs=4, dream_horizon=5, guards=GuardConfig(termination_floor=0.5)))
+    assert [(run.agent.num_envs, run.horizon) for run in trained] == [(4, 5)]
+    assert (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns == player
 
 
 def test_scores_are_summed_up_over_seeds() -> None:

@@ -55,6 +55,22 @@ def test_state_continues_after_saving() -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_parameters_are_updated_together_as_each_would_be_alone() -> None:
+    torch.manual_seed(0)
+    shapes = [(4, 6), (4, 6), (4, 2, 3), (6, 4), (5,), (5,), (3,)]
+    together = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    alone = [nn.Parameter(parameter.detach().clone()) for parameter in together]
+    optimizers = [Muon(together, weight_decay=0.1), *(Muon([parameter], weight_decay=0.1) for parameter in alone)]
+    for _ in range(3):
+        for a, b in zip(together, alone, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match="adamw or muon, got 'sgd'"):
         OptimizerConfig(name="sgd")  # type: ignore[arg-type]

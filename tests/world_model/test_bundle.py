@@ -30,6 +30,13 @@ def test_round_trip(kind: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("kind", ACTION_SPECS)
+def test_everything_is_on_the_device_that_was_asked_for(kind: str, tmp_path: Path) -> None:
+    there = WorldModel.from_pretrained(make_tiny_model(ACTION_SPECS[kind]).save_pretrained(tmp_path), device="meta")
+    tensors = {**dict(there.named_parameters()), **dict(there.named_buffers())}
+    assert {name for name, tensor in tensors.items() if tensor.device.type != "meta"} == set()
+
+
 def test_reset_clips_round_trip(tiny_bundle: Path, tiny_model: WorldModel) -> None:
     clips = bundle.load_episodes(tiny_bundle, tiny_model.config.actions)
     assert clips is not None and clips["frames"].shape == (2, 4, 16, 16, 3) and clips["actions"].shape == (2, 3, 2)

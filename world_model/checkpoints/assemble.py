@@ -45,6 +45,7 @@ def fill(model: WorldModel, tensors: Iterable[tuple[str, Tensor]]) -> WorldModel
         the model in evaluation mode with the gradients of its weights off.
     """
     model.load_state_dict(dict(tensors), strict=True, assign=True)
+    model.to(model.device)  # buffers that no checkpoint stores are where the skeleton was made
     return model.eval().requires_grad_(False)
 
 

@@ -25,5 +25,14 @@ def draw_noise(shape: Sequence[int], generator: Generators, device: torch.device
 
 
 def noise_like(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of a CPU generator in the shape, type and place of ``like``."""
-    return torch.randn(like.shape, generator=generator).to(like)
+    """Standard normal noise in the shape, type and place of ``like``.
+
+    Args:
+        generator: on the CPU. Noise for another device is drawn there, from a seed that this one gives: large batches
+            would wait for the CPU otherwise.
+    """
+    if like.device.type == "cpu":
+        return torch.randn(like.shape, generator=generator).to(like)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    there = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=there, device=like.device).to(like)

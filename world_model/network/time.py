@@ -139,11 +139,15 @@ class TimePass:
     def _mask(self, k: Tensor) -> Tensor | None:
         """Boolean ``[1 or b, 1, f, n + f]``; ``None`` where every frame sees everything."""
         if "attention" not in self._masks:
-            visible = _visibility(self.tree, self.cache.length, self.window).to(k.device)[None]
+            # Looked at on the CPU: a GPU would have to end all its work first.
+            visible = _visibility(self.tree, self.cache.length, self.window)
+            everything = bool(visible.all())
+            visible = visible.to(k.device)[None]
             if self.cache.valid is not None:
                 known = F.pad(self.cache.valid, (0, self.frames), value=True)
                 visible = visible & known[:, None]
-            self._masks["attention"] = None if bool(visible.all()) else visible[:, None]
+                everything = bool(visible.all())
+            self._masks["attention"] = None if everything else visible[:, None]
         return self._masks["attention"]
 
     # -- convolution

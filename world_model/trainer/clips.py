@@ -18,6 +18,8 @@ from world_model.trainer.salience import unusual_places
 from world_model.trainer.settings import RunConfig
 from world_model.trainer.stepped_batches import SteppedBatches, spread_batches
 
+MOST_OF_GPU = 0.2  # of its free memory that the dataset may take
+
 
 class ClipDataModule(L.LightningDataModule):
     """Batches of `LatentClip`; the test split is never read.
@@ -72,7 +74,10 @@ class ClipDataModule(L.LightningDataModule):
         return DataLoader(self.validation, batch_sampler=batches, collate_fn=as_it_is)
 
     def _clips(self, part: str) -> LatentClips:
-        return LatentClips(self._episodes(part), self.window, self.short, f"{self.recorded.path} ({part})")
+        episodes = self._episodes(part)
+        if self.trainer is not None:
+            episodes = near(episodes, self.trainer.strategy.root_device)
+        return LatentClips(episodes, self.window, self.short, f"{self.recorded.path} ({part})")
 
     def _episodes(self, part: str) -> EncodedEpisodes:
         episodes = encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
@@ -86,3 +91,15 @@ class ClipDataModule(L.LightningDataModule):
     def _device(self) -> str:
         wanted = self.run.accelerator in ("auto", "gpu", "cuda")
         return "cuda" if wanted and torch.cuda.is_available() else "cpu"
+
+
+def near(episodes: EncodedEpisodes, device: torch.device) -> EncodedEpisodes:
+    """Latents on the GPU where they leave it enough memory, so that clips are cut there; elsewhere as they are."""
+    if device.type != "cuda":
+        return episodes
+    large = {"latents": episodes.latents, "unusual": episodes.unusual}
+    tensors = {name: tensor for name, tensor in large.items() if tensor is not None}
+    free, _ = torch.cuda.mem_get_info(device)
+    if sum(tensor.nbytes for tensor in tensors.values()) > MOST_OF_GPU * free:
+        return episodes
+    return replace(episodes, **{name: tensor.to(device) for name, tensor in tensors.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ class Muon(torch.optim.Optimizer):
     `torch.optim.Muon` takes matrices only and leaves the rest to a second optimizer; here a convolution is the matrix
     ``[out, in * kernel]``, and one optimizer (so one learning rate, one checkpoint entry) holds all parameters. Updates
     are scaled to the root mean square of AdamW's (Liu et al. 2025, section 2.2), so the same learning rates fit.
+    Parameters of equal shape are updated together: a small network has hundreds, and on a GPU every operation of its
+    own would cost more than its arithmetic.
 
     Args:
         parameters: trained parameters; those with two or more dimensions are orthogonalised.
@@ -47,48 +50,75 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                update = self._matrix if parameter.ndim > 1 else self._vector
-                parameter.sub_(update(parameter, parameter.grad, group), alpha=group["lr"])
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            matrices = [parameter for parameter in moved if parameter.ndim > 1]
+            vectors = [parameter for parameter in moved if parameter.ndim <= 1]
+            for parameters, update in ((matrices, self._of_matrices), (vectors, self._of_vectors)):
+                if parameters:
+                    updates = update(parameters, [_gradient(parameter) for parameter in parameters], group)
+                    torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                    torch._foreach_add_(parameters, updates, alpha=-group["lr"])
         return loss
 
-    def _matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalise(torch.lerp(gradient, momentum, group["momentum"]).flatten(1))
-        return update.mul_(0.2 * max(update.shape) ** 0.5).view(parameter.shape)
+    def _of_matrices(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        momenta = self._states(parameters, "momentum")
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        for i, matrix in enumerate(ahead):
+            alike[matrix.flatten(1).shape].append(i)
+        updates = list(ahead)
+        for shape, numbers in alike.items():
+            together = orthogonalise(torch.stack([ahead[i].flatten(1) for i in numbers]))
+            for i, update in zip(numbers, together.mul_(0.2 * max(shape) ** 0.5), strict=True):
+                updates[i] = update.view(parameters[i].shape)
+        return updates
 
-    def _vector(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        (beta1, beta2), state["step"] = group["betas"], state["step"] + 1
-        mean = state["mean"].lerp_(gradient, 1 - beta1) / (1 - beta1 ** state["step"])
-        square = state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2) / (
-            1 - beta2 ** state["step"]
-        )
-        return mean / (square.sqrt() + group["eps"])
+    def _of_vectors(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        means, squares = self._states(parameters, "mean"), self._states(parameters, "square")
+        beta1, beta2 = group["betas"]
+        counts = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
+            counts.append(state["step"])
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
+        scales = torch._foreach_div(squares, [1 - beta2**count for count in counts])
+        torch._foreach_sqrt_(scales)
+        torch._foreach_add_(scales, group["eps"])
+        updates = torch._foreach_div(means, [1 - beta1**count for count in counts])
+        torch._foreach_div_(updates, scales)
+        return list(updates)
+
+    def _states(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The matrix ``[n m]`` with its singular values all brought near 1.
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Matrices ``[... n m]`` with their singular values all brought near 1.
 
     The iteration runs on the small Gram matrix: all its factors are polynomials in it, so the long side is touched
     twice and not twice a round.
     """
     a, b, c = _COEFFICIENTS
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    wide = wide / (wide.norm() + 1e-7)
-    gram = wide @ wide.T
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
+    gram = wide @ wide.mT
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     product = identity
     for _ in range(_ROUNDS):
-        factor = a * identity + torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor = a * identity + b * gram + c * (gram @ gram)
         product, gram = factor @ product, factor @ gram @ factor
     out = product @ wide
-    return out.T if matrix.shape[0] > matrix.shape[1] else out
+    return out.mT if tall else out
