@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -124,6 +125,19 @@ def test_a_saved_agent_is_recognised(
         policy.reset([0, 1, 2])
     first, *others = [policy.act(FRAMES[0], [0, 1, 2]) for policy in policies]
     assert all(np.array_equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize(("features", "portable"), [("small", False), ("flat", True)])
+def test_code_of_another_python_is_refused(
+    dream: Make, features: str, portable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_agent(agent_in(dream("discrete", 2), features=features), tmp_path / "agent.zip")
+    monkeypatch.setattr("agents.loading.sys.version_info", SimpleNamespace(major=3, minor=99))
+    if portable:  # all it holds are names
+        load_agent(path)
+    else:
+        with pytest.raises(ValueError, match=r"saved under Python 3\.\d+, whose code Python 3\.99 cannot run"):
+            load_agent(path)
 
 
 PLAIN = """
