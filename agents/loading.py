@@ -69,5 +69,5 @@ def _check_python(path: str | Path, attributes: Mapping[str, Any], system: str) 
     pickles = (value.get(":serialized:", "") for value in attributes.values() if isinstance(value, dict))
     if any(CODE in base64.b64decode(pickle) for pickle in pickles):
         raise ValueError(
-            f"agent {path}: saved under Python {found[1]}, whose code Python {here} cannot run; load it under the former"
+            f"agent {path}: saved under Python {found[1]}, whose code Python {here} cannot run; use the former"
         )
