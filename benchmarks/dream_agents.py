@@ -1,6 +1,6 @@
 """Does an agent that has only ever dreamt play the real game? PPO in the dream, PPO in the game, and no training.
 
-    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=160000 seeds=3 episodes=100 ...]
+    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=240000 seeds=3 episodes=100 ...]
 
 For each seed one agent learns wholly in the imagined environment, and one, with the same settings, in the real one, for
 as many steps as the recording has that the world model learned from. All play the same real episodes, none of which any
@@ -43,6 +43,7 @@ from world_model.data import open_dataset
 from world_model.model import WorldModel
 
 PPO = PPOConfig(learning_rate=4e-4, n_steps=16, batch_size=128, n_epochs=6, gamma=0.96)
+GUARDS = GuardConfig(termination_floor=0.03)
 DREAM, REAL, RANDOM = "dream", "real", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "action_repeat", "features", "features_dim",
@@ -78,15 +79,15 @@ class DreamAgentsConfig:
 
     env_id: str = "Vid2World-DoomTakeCover-v0"
     env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
-    dataset: str = "runs/data/doom_take_cover"
-    steps: int = 160_000
+    dataset: str = "runs/data/doom_take_cover_ends"
+    steps: int = 240_000
     real_steps: int | None = None
     seeds: int = 3
     episodes: int = 100
     seed: int = 10_000
-    deterministic: bool = False
+    deterministic: bool = True
     horizon: int | None = None
-    dream_horizon: int | None = 200
+    dream_horizon: int | None = 64
     dream_envs: int | None = None
     ppo: PPOConfig = PPO
     num_envs: int = 32
@@ -96,7 +97,7 @@ class DreamAgentsConfig:
     features_dim: int = 256
     final_learning_rate: float | None = 0.0
     normalize_rewards: bool = True
-    guards: GuardConfig = field(default_factory=GuardConfig)
+    guards: GuardConfig = GUARDS
     device: str = "cpu"
     evaluate_every: int = 0
     keep_every: int | None = 40_000

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.network.time import TimePass, dot_product_attention
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class FeedForward(nn.Module):
@@ -91,7 +95,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return rearrange(dot_product_attention(q, k, v), "n h l d -> n l (h d)")
 
 
-def zero_init(module: nn.Module) -> nn.Module:
+def zero_init(module: M) -> M:
     """Start a residual branch at zero."""
     for parameter in module.parameters():
         torch.nn.init.zeros_(parameter)

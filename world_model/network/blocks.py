@@ -15,26 +15,40 @@ from world_model.network.time import TimePass
 
 
 class Planes:
-    """Constant feature maps of one call: each frame's action and the coordinates of every place, in [-1, 1]."""
+    """Constant feature maps of one call: the coordinates of every place, in [-1, 1], and each frame's action.
+
+    A convolution could see them as ``[(b f) 2+k height width]``, but they are never made: what it makes of coordinates
+    is the same for all frames, and what it makes of an action the same at all places that see no border.
+    """
 
     def __init__(self, action: Tensor) -> None:
         """``action [b f k]``."""
-        self._action = action.flatten(0, 1)[..., None, None]
-        self._maps: dict[tuple[int, int], Tensor] = {}
+        self._action = action.flatten(0, 1)
 
-    def at(self, height: int, width: int) -> Tensor:
-        """``[(b f) 2+k height width]``."""
-        if (height, width) not in self._maps:
-            n, like = self._action.shape[0], self._action
-            # Centres of the places, so that the same position has the same coordinates at every resolution.
-            y, x = (
-                (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (2 / size) - 1
-                for size in (height, width)
-            )
-            grid = torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(n, -1, -1, -1)
-            maps = torch.cat([grid, like.expand(-1, -1, height, width)], dim=1)
-            self._maps[height, width] = maps.contiguous(memory_format=torch.channels_last)
-        return self._maps[height, width]
+    def modulation(self, conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """What a convolution with kernel 1 makes of them: the sum of its share of each frame ``[(b f) out 1 1]`` and of
+        each place ``[1 out height width]``."""
+        of_places, of_frames = conv.weight[:, :, 0, 0].tensor_split([2], dim=1)
+        frames = F.linear(self._action, of_frames, conv.bias)[..., None, None]
+        return frames, F.linear(self._coordinates(height, width), of_places).permute(0, 3, 1, 2)
+
+    def convolved(self, weight: Tensor, height: int, width: int) -> Tensor:
+        """What ``weight [out 2+k 3 3]`` makes of them, with zeros around the frame: ``[(b f) out height width]``."""
+        of_places, of_frames = weight.tensor_split([2], dim=1)
+        places = F.conv2d(self._coordinates(height, width).permute(0, 3, 1, 2), of_places, padding=1)
+        taps = torch.einsum("nk,okyx->nyxo", self._action, of_frames).flatten(1, 2)
+        inside = F.unfold(self._action.new_ones(1, 1, height, width), 3, padding=1)  # [1 tap place]: not the border
+        frames = (inside.transpose(1, 2) @ taps).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        return frames + places
+
+    def _coordinates(self, height: int, width: int) -> Tensor:
+        """``[1 height width 2]``: y, x of the centres of the places, so that the same position has the same coordinates
+        at every resolution."""
+        y, x = (
+            (torch.arange(size, device=self._action.device, dtype=self._action.dtype) + 0.5) * (2 / size) - 1
+            for size in (height, width)
+        )
+        return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)[None]
 
 
 class TemporalConv(nn.Module):
@@ -119,10 +133,15 @@ class ResBlock(nn.Module):
         """``x [(b f) c h w]``, ``embedding [(b f) d]`` (after SiLU)."""
         h = self.conv_in(F.silu(self.norm_in(x)))
         e = self.embed(embedding)[:, :, None, None]
-        if self.modulate is not None and planes is not None:
-            e = e + self.modulate(planes.at(*h.shape[-2:]))
         if self.film:
+            of_places = None
+            if self.modulate is not None and planes is not None:
+                of_frames, of_places = planes.modulation(self.modulate, *h.shape[-2:])
+                e = e + of_frames
             scale, shift = e.chunk(2, dim=1)
+            if of_places is not None:  # added to half as many channels each: neither sum is needed as a whole
+                scale_there, shift_there = of_places.chunk(2, dim=1)
+                scale, shift = scale + scale_there, shift + shift_there
             h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
         else:
             h = self.norm_out(h + e)

@@ -244,9 +244,12 @@ class CausalUNet(nn.Module):
             before = ancestors[-1]
             x = torch.cat([*ancestors, x], dim=2)
         x = F.pixel_unshuffle(rearrange(x, "b f c h w -> (b f) c h w"), self.config.patch_size)
-        if planes is not None:
-            x = torch.cat([x, planes.at(*x.shape[-2:])], dim=1)
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        if planes is None:
+            x = self.stem(x)
+        else:
+            of_latents, of_planes = self.stem.weight.tensor_split([x.shape[1]], dim=1)
+            x = F.conv2d(x, of_latents, self.stem.bias, padding=1) + planes.convolved(of_planes, *x.shape[-2:])
         return (x if self.init_attention is None else run(self.init_attention, x, time)), before
 
     def _embed(self, levels: Tensor, action: Tensor | None, cond: Conditioning) -> Tensor:
