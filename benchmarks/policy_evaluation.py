@@ -208,7 +208,10 @@ def _maker(source: str, model: WorldModel, task: PolicyTask, config: PolicyEvalu
 
 
 def _settled(config: PolicyEvaluationConfig, task: PolicyTask) -> PolicyEvaluationConfig:
-    names = {"pusht": ("pusht", "runs/data/pusht"), "take_cover": ("doom_take_cover", "runs/data/doom_take_cover")}
+    names = {
+        "pusht": ("pusht", "runs/data/pusht"),
+        "take_cover": ("doom_take_cover", "runs/data/doom_take_cover_starts"),
+    }
     checkpoint, dataset = names[config.task]
     zero = config.zero_skill or task.zero_skill
     policies = [*(config.policies or task.scripted), *config.extra]

@@ -61,5 +61,5 @@ class PolicyTask:
 
 TASKS: Mapping[str, PolicyTask] = {
     "pusht": PolicyTask("coverage", 50, 100, 0.4, 0.0, "middle", "random", "success rate", PUSHT),
-    "take_cover": PolicyTask("return", 30, 525, 750.0, 4.0, "first", "random", "return, tics survived", TAKE_COVER),
+    "take_cover": PolicyTask("return", 120, 525, 750.0, 4.0, "first", "random", "return, tics survived", TAKE_COVER),
 }
