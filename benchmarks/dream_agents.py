@@ -1,6 +1,6 @@
 """Does an agent that has only ever dreamt play the real game? PPO in the dream, PPO in the game, and no training.
 
-    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=240000 seeds=3 episodes=100 ...]
+    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=120000 seeds=3 episodes=100 ...]
 
 For each seed one agent learns wholly in the imagined environment, and one, with the same settings, in the real one, for
 as many steps as the recording has that the world model learned from. All play the same real episodes, none of which any
@@ -80,7 +80,7 @@ class DreamAgentsConfig:
     env_id: str = "Vid2World-DoomTakeCover-v0"
     env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
     dataset: str = "runs/data/doom_take_cover_ends"
-    steps: int = 240_000
+    steps: int = 120_000
     real_steps: int | None = None
     seeds: int = 3
     episodes: int = 100

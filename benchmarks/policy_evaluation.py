@@ -29,12 +29,14 @@ from benchmarks.policy_log import PolicyLog
 from benchmarks.policy_report import summary, write_policies
 from benchmarks.policy_scripted import scripted
 from benchmarks.policy_starts import RecordedStart, draw_starts, replay_env
-from benchmarks.policy_tasks import TASKS, PolicyTask
+from benchmarks.policy_tasks import TASKS, PolicyTask, Split
 from benchmarks.policy_worlds import DreamWorld, RealWorld, Verifier, World, play
 from v2w_env.config import check_choice
 from world_model.data import open_dataset
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
+
+PARTS: Mapping[Split, tuple[str, ...]] = {"held_out": ("test", "validation")}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class PolicyEvaluationConfig:
         task: "pusht" or "take_cover".
         checkpoint: a folder, or the name of a shipped model; None: the task's.
         dataset: folder of a recording by `v2w collect`, which the starts are drawn from; None: the task's.
-        split: of the recording.
+        split: of the recording; "held_out": test, then validation; None: the task's.
         policies: names; empty: the task's scripted ones and the zero-skill one.
         extra: policies besides those, such as agents' checkpoints.
         zero_skill: the policy whose imagined success is false; None: the task's.
@@ -61,7 +63,7 @@ class PolicyEvaluationConfig:
     task: Literal["pusht", "take_cover"] = "pusht"
     checkpoint: str | None = None
     dataset: str | None = None
-    split: Literal["train", "validation", "test"] = "test"
+    split: Split | None = None
     policies: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     zero_skill: str | None = None
@@ -112,11 +114,12 @@ def main(config: PolicyEvaluationConfig) -> dict[str, Any]:
     check_choice("task", config.task, tuple(TASKS))
     task, given = TASKS[config.task], config
     config = _settled(config, task)
-    assert config.checkpoint and config.dataset and config.num_starts and config.horizon
+    assert config.checkpoint and config.dataset and config.split and config.num_starts and config.horizon
     model = load_model(config.checkpoint, config.device, config.dtype)
     block, context = model.config.action_block, model.config.context_frames
     dataset = open_dataset(config.dataset)
-    starts = draw_starts(dataset, config.split, config.num_starts, context, task.where, config.seed, task.suits, block)
+    parts = PARTS.get(config.split, (config.split,))
+    starts = draw_starts(dataset, parts, config.num_starts, context, task.where, config.seed, task.suits, block)
     sources = {_short(name): name for name in config.policies}
     if len(sources) < len(config.policies):
         raise ValueError(f"policies: expected different names, got {list(config.policies)}")
@@ -219,6 +222,7 @@ def _settled(config: PolicyEvaluationConfig, task: PolicyTask) -> PolicyEvaluati
         config,
         checkpoint=config.checkpoint or checkpoint,
         dataset=config.dataset or dataset,
+        split=config.split or task.split,
         num_starts=task.num_starts if config.num_starts is None else config.num_starts,
         horizon=task.horizon if config.horizon is None else config.horizon,
         threshold=task.threshold if config.threshold is None else config.threshold,

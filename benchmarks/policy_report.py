@@ -77,7 +77,7 @@ def write_policies(
         config: with the task's settings filled in.
     """
     assert config.threshold is not None and config.horizon
-    name = f"policy_evaluation_{config.task}" + ("" if config.split == "test" else f"_{config.split}")
+    name = f"policy_evaluation_{config.task}" + ("" if config.split == task.split else f"_{config.split}")
     dreamt_scores, real_scores = task.scores(imagined, config.threshold), task.scores(real, config.threshold)
     picture = plot(names, dreamt_scores, real_scores, task.unit, measures, Path(config.results) / f"{name}.png")
     tables = [

@@ -56,7 +56,7 @@ class RecordedStart:
 
 def draw_starts(
     dataset: RecordedDataset,
-    part: str,
+    parts: Sequence[str],
     count: int,
     context_frames: int,
     where: Where,
@@ -68,7 +68,7 @@ def draw_starts(
 
     Args:
         dataset: recorded by `v2w collect`, which keeps the seeds; of single actions.
-        part: of the split.
+        parts: of the split, one after the other.
         context_frames: that the dream begins with.
         where: "first": the first frame of an episode, alone; "middle": drawn from those with a whole context.
         suits: frames uint8 [n h w 3] -> which of them may be a start; default all.
@@ -82,7 +82,7 @@ def draw_starts(
         raise ValueError(f"{dataset.path}: expected a dataset of `v2w collect`, which knows its seeds")
     rng = np.random.default_rng(seed)
     found: list[tuple[int, int, int]] = []
-    for index in rng.permutation(dataset.ids(part)).tolist():
+    for index in [index for part in parts for index in rng.permutation(dataset.ids(part)).tolist()]:
         steps = np.zeros(1, np.int64)
         if where == "middle":
             frames = dataset.read(index).frames
@@ -95,7 +95,9 @@ def draw_starts(
         found += [(place, index, step) for place, step in enumerate(taken)]
     found.sort(key=lambda start: start[0])  # a first start of each episode, then a second one, ...
     if len(found) < count:
-        raise ValueError(f"num_starts: expected at most {len(found)}, the starts in {part} episodes, got {count}")
+        raise ValueError(
+            f"num_starts: expected at most {len(found)}, the starts in {' and '.join(parts)} episodes, got {count}"
+        )
     return [_start(dataset, reader, index, step, context_frames, action_block) for _, index, step in found[:count]]
 
 

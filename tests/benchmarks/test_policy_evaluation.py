@@ -96,20 +96,30 @@ def model() -> WorldModel:
 
 def test_starts_replay_exactly(pusht_dataset: Path, model: WorldModel) -> None:
     dataset = open_dataset(pusht_dataset)
-    starts = draw_starts(dataset, "train", 2, 4, "middle")
+    starts = draw_starts(dataset, ["train"], 2, 4, "middle")
     env = replay_env(model.config)
     for start in starts:
         assert start.frames.shape == (4, 16, 16, 3) and len(start.context_actions) == 3
         assert np.array_equal(replay(env, start), start.frames[-1])
     with pytest.raises(ValueError, match="the replay differs from the recording"):
         replay(env, replace(starts[0], seed=starts[0].seed + 1))
-    first = draw_starts(dataset, "train", 1, 4, "first")[0]
+    first = draw_starts(dataset, ["train"], 1, 4, "first")[0]
     assert first.frames.shape[0] == 1 and len(first.actions) == 0 == len(first.context_actions)
     with pytest.raises(ValueError, match="num_starts: expected at most"):
-        draw_starts(dataset, "train", 99, 4, "first")
+        draw_starts(dataset, ["train"], 99, 4, "first")
     with pytest.raises(ValueError, match="num_starts: expected at most 0"):
-        draw_starts(dataset, "train", 1, 4, "middle", suits=lambda frames: np.zeros(len(frames), np.bool_))
+        draw_starts(dataset, ["train"], 1, 4, "middle", suits=lambda frames: np.zeros(len(frames), np.bool_))
     env.close()
+
+
+def test_starts_of_several_parts_come_part_by_part(pusht_dataset: Path) -> None:
+    dataset = open_dataset(pusht_dataset)
+    tests, trains = dataset.ids("test"), dataset.ids("train")
+    starts = draw_starts(dataset, ["test", "train"], len(tests) + len(trains), 4, "first")
+    episodes = [start.episode for start in starts]
+    assert tests and sorted(episodes[: len(tests)]) == tests and sorted(episodes[len(tests) :]) == trains
+    alone = draw_starts(dataset, ["test"], len(tests), 4, "first")
+    assert [start.episode for start in alone] == episodes[: len(tests)]  # what was kept of one part serves for both
 
 
 def test_worlds_of_blocks(pusht_dataset: Path, tmp_path: Path) -> None:
@@ -117,7 +127,7 @@ def test_worlds_of_blocks(pusht_dataset: Path, tmp_path: Path) -> None:
     model = make_tiny_model(PUSHT_ACTIONS.block(2))
     model.config = replace(model.config, action_block=2, context_frames=3)
     dataset = open_dataset(pusht_dataset)
-    starts = draw_starts(dataset, "train", 2, 3, "middle", action_block=2)
+    starts = draw_starts(dataset, ["train"], 2, 3, "middle", action_block=2)
     env = replay_env(model.config)
     for start in starts:
         episode = dataset.read(start.episode)
@@ -196,7 +206,7 @@ def test_a_torn_log_goes_on(tmp_path: Path) -> None:
 def test_any_policy_and_any_batch(
     pusht_dataset: Path, model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    starts = draw_starts(open_dataset(pusht_dataset), "train", 2, 4, "middle")
+    starts = draw_starts(open_dataset(pusht_dataset), ["train"], 2, 4, "middle")
     policies: dict[str, Any] = {
         "function": lambda frames: np.full((len(frames), 2), 200.0, np.float32),
         "recorded": np.full((4, 2), 100.0, np.float32),
