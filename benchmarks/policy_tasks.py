@@ -69,6 +69,6 @@ class PolicyTask:
 TASKS: Mapping[str, PolicyTask] = {
     "pusht": PolicyTask("coverage", 50, 100, 0.4, 0.0, "middle", "test", "random", "success rate", PUSHT),
     "take_cover": PolicyTask(
-        "return", 240, 525, 750.0, 4.0, "first", "held_out", "random", "return, tics survived", TAKE_COVER
+        "return", 180, 525, 750.0, 4.0, "first", "held_out", "random", "return, tics survived", TAKE_COVER
     ),
 }
