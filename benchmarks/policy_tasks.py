@@ -36,7 +36,7 @@ class PolicyTask:
         where: in a recorded episode policies take over.
         split: of the recording that starts are drawn from. Nothing was trained or chosen on Take Cover's, which is of
             beginnings alone, so both held-out parts serve: many are needed, since how long a life lasts there is mostly
-            luck (with 30 starts a policy's imagined mean is off by 66 tics, and policies differ by 120).
+            luck.
         scripted: policies by name.
         zero_skill: the policy whose imagined success is false.
         unit: of the scores, for people.

@@ -24,6 +24,7 @@ class Planes:
     def __init__(self, action: Tensor) -> None:
         """``action [b f k]``."""
         self._action = action.flatten(0, 1)
+        self._grids: dict[tuple[int, int], Tensor] = {}
 
     def modulation(self, conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
         """What a convolution with kernel 1 makes of them: the sum of its share of each frame ``[(b f) out 1 1]`` and of
@@ -44,11 +45,14 @@ class Planes:
     def _coordinates(self, height: int, width: int) -> Tensor:
         """``[1 height width 2]``: y, x of the centres of the places, so that the same position has the same coordinates
         at every resolution."""
-        y, x = (
-            (torch.arange(size, device=self._action.device, dtype=self._action.dtype) + 0.5) * (2 / size) - 1
-            for size in (height, width)
-        )
-        return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)[None]
+        if (height, width) not in self._grids:
+            like = self._action
+            y, x = (
+                (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (2 / size) - 1
+                for size in (height, width)
+            )
+            self._grids[height, width] = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)[None]
+        return self._grids[height, width]
 
 
 class TemporalConv(nn.Module):

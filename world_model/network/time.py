@@ -209,7 +209,7 @@ def few_queries_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
     """:func:`dot_product_attention` of ``q [b f n d]``, ``k`` and ``v`` ``[b m n d]`` -> ``[b f n d]``, frame by frame.
 
     A few queries are vectors, not matrices: where every place asks for itself, products of single numbers read keys and
-    values once and as they lie, and a batch of tiny matrix products takes five to ten times as long on a CPU.
+    values once and as they lie, and a batch of tiny matrix products takes several times as long on a CPU.
     """
     found = []
     for frame, query in enumerate((q * q.shape[-1] ** -0.5).split(1, dim=1)):
