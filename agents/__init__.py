@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.algorithms import A2CConfig, AgentConfig, DQNConfig, PPOConfig, SACConfig
     from agents.arena import Arena, DreamArena, RealArena
+    from agents.critic import CriticConfig
     from agents.dream import GuardConfig, load_dream, make_dream
     from agents.errors import DreamError
     from agents.evaluate import Evaluation
@@ -27,6 +28,7 @@ _HOME = {
     "A2CConfig": "algorithms",
     "AgentConfig": "algorithms",
     "Arena": "arena",
+    "CriticConfig": "critic",
     "DQNConfig": "algorithms",
     "DreamArena": "arena",
     "DreamError": "errors",
@@ -56,6 +58,7 @@ __all__ = [
     "A2CConfig",
     "AgentConfig",
     "Arena",
+    "CriticConfig",
     "DQNConfig",
     "DreamArena",
     "DreamError",

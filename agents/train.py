@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from agents import checkpoint
 from agents.algorithms import AgentConfig, make_agent
 from agents.callbacks import BetweenRollouts, OutOfTime
+from agents.critic import CriticConfig, fit_critic
 from agents.dream import Dream, GuardConfig, load_dream
 from agents.errors import DreamError
 from agents.judge import EvaluationConfig, Judge
@@ -28,7 +29,7 @@ from v2w_env.rewards import NoReward
 from world_model.bundle import Replacing
 from world_model.progress import progress_bar
 
-RUN, AGENT, FAILURE = "run.json", "agent.zip", "failure.pt"
+RUN, AGENT, FAILURE, CRITIC = "run.json", "agent.zip", "failure.pt", "critic.json"
 # Settings that a later part of the same run may change: they leave the agent as it is.
 FREE = ("folder", "steps", "max_minutes", "evaluation", "log_every", "checkpoint_every", "keep_every", "progress")
 
@@ -47,6 +48,7 @@ class TrainConfig:
         max_minutes: Stop after this time, earlier parts of the run included.
         seed: Of everything.
         guards: Against living off the model's mistakes.
+        critic: What the value function learns from a recording before the first dream.
         evaluation: In the real simulator and, for comparison, in the dream.
         log_every: Imagined steps between rows of ``progress.csv`` and TensorBoard.
         checkpoint_every: Imagined steps between checkpoints.
@@ -64,6 +66,7 @@ class TrainConfig:
     max_minutes: float | None = None
     seed: int = 0
     guards: GuardConfig = field(default_factory=GuardConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     log_every: int = 10_000
     checkpoint_every: int = 50_000
@@ -83,14 +86,15 @@ class TrainConfig:
         """What decides which agent comes out, as plain JSON values."""
         facts: dict[str, Any] = _plain(self)
         facts = {key: value for key, value in facts.items() if key not in FREE}
-        return facts | {"algorithm": self.agent.settings.algorithm}
+        return facts | {"critic": _plain(self.critic.identity()), "algorithm": self.agent.settings.algorithm}
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train, or go on with a training that was interrupted: the same settings lead to the same agent either way.
 
     ``config.folder`` gets ``agent.zip`` (plain SB3), ``checkpoint/``, ``progress.csv``, ``tensorboard/``,
-    ``evaluations.jsonl``, ``exploitation_gap.json`` and ``.md``, ``run.json``, and ``failure.pt`` where a dream broke.
+    ``evaluations.jsonl``, ``exploitation_gap.json`` and ``.md``, ``run.json``, ``critic.json`` where a critic was
+    fitted first, and ``failure.pt`` where a dream broke.
 
     Returns:
         ``steps``, ``agent`` (its path), ``finished``, and the last evaluation's ``imagined``, ``real`` and ``gap``.
@@ -114,6 +118,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         device = str(get_device(config.device))
         if saved is None:
             model = make_agent(config.agent, env, config.seed, device)
+            if config.critic.dataset is not None:
+                _fit_critic(config, model, dream)
         else:
             model = checkpoint.load_model(saved, config.agent, env, device)
         judge = Judge(config.evaluation, dream, config.env_id, config.env_kwargs, folder, notes["step"])
@@ -122,6 +128,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if saved is not None:
             checkpoint.restore(saved, model)
         return _Run(config, model, judge, notes).go(fresh=saved is None)
+
+
+def _fit_critic(config: TrainConfig, model: BaseAlgorithm, dream: Dream) -> None:
+    found = fit_critic(
+        model, config.critic, dream.world.model, config.agent.action_repeat, config.seed, config.progress
+    )
+    with Replacing(Path(config.folder) / CRITIC) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def make_training_env(config: TrainConfig, dream: Dream) -> VecEnv:

@@ -1,10 +1,12 @@
-"""Does an agent that has only ever dreamt play the real game? PPO in the dream, PPO in the game, and no training.
+"""Does an agent whose every decision was dreamt play the real game? PPO in the dream, PPO in the game, no training.
 
-    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=120000 seeds=3 episodes=100 ...]
+    python -m benchmarks.dream_agents [env_id=Vid2World-DoomTakeCover-v0 steps=160000 seeds=3 episodes=100 ...]
 
 For each seed one agent learns wholly in the imagined environment, and one, with the same settings, in the real one, for
-as many steps as the recording has that the world model learned from. All play the same real episodes, none of which any
-of them learned from. Trainings and results are kept in `work`, so that a killed run goes on where it was.
+as many steps as the recording has that the world model learned from. Where the dreamer's critic begins with that
+recording, the player's does not, or it would have seen twice as many real frames; one that has is a row of its own. All
+play the same real episodes, none of which any of them learned from. Trainings and results are kept in `work`, so that a
+killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from agents import checkpoint
 from agents.algorithms import AgentConfig, Features, PPOConfig, make_agent
 from agents.arena import RealArena
+from agents.critic import CriticConfig, fit_critic
 from agents.dream import GuardConfig, load_dream, load_dreamer
 from agents.evaluate import evaluate, interval
 from agents.judge import EvaluationConfig
@@ -42,14 +45,15 @@ from v2w_env.config import EnvConfig
 from world_model.data import open_dataset
 from world_model.model import WorldModel
 
-PPO = PPOConfig(learning_rate=4e-4, n_steps=16, batch_size=128, n_epochs=6, gamma=0.96)
+PPO = PPOConfig(learning_rate=4e-4, n_steps=16, batch_size=128, n_epochs=6, gamma=0.96, gae_lambda=0.5)
 GUARDS = GuardConfig(termination_floor=0.03)
-DREAM, REAL, RANDOM = "dream", "real", "random"
+CRITIC = CriticConfig("runs/data/doom_take_cover_ends", mirror=(0, 2, 1), latent_cache="runs/latents")
+DREAM, REAL, INFORMED, RANDOM = "dream", "real", "real_informed", "random"
 TRAINED = (  # settings that decide which agent comes out, of either kind
     "env_id", "env_kwargs", "ppo", "num_envs", "frame_stack", "action_repeat", "features", "features_dim",
     "final_learning_rate", "normalize_rewards",
 )  # fmt: skip
-DREAMT = (*TRAINED, "steps", "guards", "dream_horizon", "dream_envs")  # the same of those that dream
+DREAMT = (*TRAINED, "steps", "guards", "dream_horizon", "dream_envs", "critic")  # the same of those that dream
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class DreamAgentsConfig:
         ppo, num_envs, frame_stack, features, features_dim, final_learning_rate, normalize_rewards: the agent.
         action_repeat: environment steps that each of its actions is taken for.
         guards: against living off the model's mistakes.
+        critic: what the value function learns from a recording before the first dream.
         device: where the agents learn, as in SB3: cpu, cuda or auto; dreams run on a GPU where there is one.
         evaluate_every: imagined steps between looks at the real game during training (for the curve); 0: none.
         keep_every: imagined steps between agents that are kept; null keeps none.
@@ -80,7 +85,7 @@ class DreamAgentsConfig:
     env_id: str = "Vid2World-DoomTakeCover-v0"
     env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"observation": "latent"})
     dataset: str = "runs/data/doom_take_cover_ends"
-    steps: int = 120_000
+    steps: int = 160_000
     real_steps: int | None = None
     seeds: int = 3
     episodes: int = 100
@@ -98,6 +103,7 @@ class DreamAgentsConfig:
     final_learning_rate: float | None = 0.0
     normalize_rewards: bool = True
     guards: GuardConfig = GUARDS
+    critic: CriticConfig = CRITIC
     device: str = "cpu"
     evaluate_every: int = 0
     keep_every: int | None = 40_000
@@ -176,6 +182,9 @@ def _policies(
         yield DREAM, seed, partial(_dreamer, config, model, seed)
     for seed in range(config.seeds):
         yield REAL, seed, partial(_player, config, model, seed, real_steps)
+    if config.critic.dataset is not None:
+        for seed in range(config.seeds):
+            yield INFORMED, seed, partial(_player, config, model, seed, real_steps, informed=True)
 
 
 def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
@@ -190,6 +199,7 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
         horizon=config.dream_horizon,
         seed=seed,
         guards=config.guards,
+        critic=config.critic,
         evaluation=EvaluationConfig(
             every=config.actions(config.evaluate_every), deterministic=config.deterministic, seed=config.seed
         ),
@@ -199,22 +209,28 @@ def _dreamer(config: DreamAgentsConfig, model: WorldModel, seed: int) -> Policy:
     return _policy(config, model, Path(train(settings)["agent"]))
 
 
-def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int) -> Policy:
-    """An agent with the same settings that learned in the real simulator, for `steps` steps."""
-    folder = Path(config.work) / f"real_{seed}"
+def _player(config: DreamAgentsConfig, model: WorldModel, seed: int, steps: int, informed: bool = False) -> Policy:
+    """An agent with the same settings that learned in the real simulator, for `steps` steps; an informed one's critic
+    learned from the recording before."""
+    folder = Path(config.work) / f"{INFORMED if informed else REAL}_{seed}"
     facts = {key: value for key, value in asdict(config).items() if key in TRAINED}
     facts |= {"steps": steps, "weights": encoder_digest(model)}  # it sees nothing else of the dream
+    if informed:
+        facts |= {"critic": config.critic.identity()}
     _claim(folder / "settings.json", facts)
     if not (folder / "agent.zip").exists():
-        agent_range = load_dream(config.env_id, config.env_kwargs, config.dream_horizon).world.config.action_range
+        world = load_dream(config.env_id, config.env_kwargs, config.dream_horizon).world
         observation = EnvConfig.from_settings(dict(config.env_kwargs)).observation
         venv = make_real(
-            model, config.num_envs, horizon=config.horizon, action_range=agent_range, observation=observation
-        )
+            model, config.num_envs, horizon=config.horizon, action_range=world.config.action_range,
+            observation=observation,
+        )  # fmt: skip
         env = prepared(VecMonitor(venv), config.agent)
         with closing(env):
             env.seed(seed)
             agent = make_agent(config.agent, env, seed)
+            if informed:
+                fit_critic(agent, config.critic, model, config.action_repeat, seed)
             agent.learn(config.actions(steps))
             checkpoint.save_agent(agent, folder / "agent.zip")
     return _policy(config, model, folder / "agent.zip")
@@ -234,9 +250,11 @@ def _policy(config: DreamAgentsConfig, model: WorldModel, path: Path) -> Policy:
 
 
 def _score(config: DreamAgentsConfig, model: WorldModel, row: str, seed: int, policy: Callable[[], Policy]) -> Score:
-    own = () if row == RANDOM else DREAMT if row == DREAM else (*TRAINED, "real_steps")
-    names = ("episodes", "seed", "deterministic", "horizon", *own)
+    own = {DREAM: DREAMT, REAL: (*TRAINED, "real_steps"), INFORMED: (*TRAINED, "real_steps", "critic")}
+    names = ("episodes", "seed", "deterministic", "horizon", *own.get(row, ()))
     facts = {key: value for key, value in asdict(config).items() if key in names}
+    if "critic" in facts:
+        facts["critic"] = config.critic.identity()
     if row != RANDOM:
         facts["weights"] = digest(model) if row == DREAM else encoder_digest(model)
     kept = KeptLines(Path(config.work), f"{row}-{seed}", {"row": row, "of_seed": seed, **facts})
@@ -275,9 +293,14 @@ def _write(given: DreamAgentsConfig, config: DreamAgentsConfig, measures: dict[s
     tables = [report.target_table(measures, targets), Table("Real episodes", header, rows)]
     notes = (
         f"{config.episodes} real episodes per agent, reset with seeds {config.seed} and up; PPO, {config.steps} steps "
-        f"in the dream against {measures['real_steps']} in the real simulator, as many as the dream was learned from. "
+        f"in the dream against {measures['real_steps']} in the real simulator. "
         f"Actions are {'the likeliest' if config.deterministic else 'sampled'}."
     )
+    if config.critic.dataset is not None:
+        notes += (
+            f" Before its first dream a dreamer's value function learned from {config.critic.dataset}; so did that of "
+            f"`{INFORMED}`, which so has seen those real frames too, besides its own."
+        )
     report.write("dream_agents", given, measures, tables, folder=config.results, notes=notes)
 
 

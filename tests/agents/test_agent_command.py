@@ -37,7 +37,7 @@ def test_every_algorithm_has_a_file_and_the_commands_every_setting() -> None:
     settings = load("agent_train")
     assert train_config(settings) == TrainConfig("Vid2World-DoomTakeCover-v0")
     assert {"env_id", "env_kwargs", *settings} - {"env"} == {field.name for field in fields(TrainConfig)}
-    for part in ("guards", "evaluation"):
+    for part in ("guards", "critic", "evaluation"):
         assert set(settings[part]) == {field.name for field in fields(TrainConfig("x").__getattribute__(part))}
     settings = load("agent_eval")
     assert {"env_id", "env_kwargs", *settings} - {"env"} == {field.name for field in fields(EvalConfig)}

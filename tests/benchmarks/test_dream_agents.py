@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+import agents.train
 from agents.algorithms import PPOConfig
+from agents.critic import CriticConfig
 from agents.dream import GuardConfig
 from benchmarks import dream_agents
 from benchmarks.dream_agents import DreamAgentsConfig, Score, main, summary
@@ -74,6 +76,7 @@ def settings(dice: str, tmp_path_factory: pytest.TempPathFactory) -> DreamAgents
         frame_stack=2,
         features_dim=8,
         keep_every=None,
+        critic=CriticConfig(),
     )
 
 
@@ -117,6 +120,27 @@ def test_dreams_may_be_more_at_a_time_and_the_players_of_the_game_stay_the_same(
     main(replace(config, dream_envs=4, dream_horizon=5, guards=GuardConfig(termination_floor=0.5)))
     assert [(run.agent.num_envs, run.horizon) for run in trained] == [(4, 5)]
     assert (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns == player
+
+
+def test_a_critic_that_read_the_recording_is_given_to_some_players_too(
+    settings: DreamAgentsConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the dreamer, and in the game to those of a row of their own."""
+    config = replace(settings, seeds=1, episodes=2, work=str(tmp_path / "work"), results=str(tmp_path))
+    main(config)
+    player = (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "work" / "dream_0")
+    fitted = []
+    for module in (dream_agents, agents.train):
+        fit = module.fit_critic  # type: ignore[attr-defined]
+        monkeypatch.setattr(module, "fit_critic", lambda *given, fit=fit: fitted.append(fit(*given)) or fitted[-1])
+    found = main(replace(config, critic=CriticConfig(config.dataset, mirror=(0, 2, 1), epochs=1)))
+    assert len(fitted) == 2 and fitted[0] == fitted[1] and fitted[0]["frames"] == 2 * 6 * 7  # mirrored
+    assert json.loads((tmp_path / "work" / "dream_0" / "critic.json").read_text()) == fitted[0]
+    assert (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns == player
+    text = (tmp_path / "dream_agents.md").read_text()
+    assert "| real_informed | 0 |" in text and "value function learned from" in text
+    assert found["real_informed_score"] > 2
 
 
 def test_scores_are_summed_up_over_seeds() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -110,14 +111,16 @@ class LatentClips(Dataset[LatentClip]):
 def encoded(
     recorded: RecordedDataset,
     part: str,
-    autoencoder_folder: str | Path,
-    cache: str | Path,
-    device: str = "cpu",
+    autoencoder: str | Path | Autoencoder,
+    cache: str | Path | None,
+    device: str | torch.device = "cpu",
     outcomes: bool = False,
 ) -> EncodedEpisodes:
     """Latents of one part of the split, from the cache folder or encoded now and put there.
 
     Args:
+        autoencoder: its folder, or itself, which is left as it is.
+        cache: None: encoded in any case, and not kept.
         outcomes: whether rewards and terminations are needed; then an old cache without them is written again.
 
     Raises:
@@ -126,19 +129,19 @@ def encoded(
     ids = recorded.ids(part)
     if not ids:
         raise ValueError(f"{recorded.path}: the {part} split has no episodes; record more with `v2w collect`")
-    autoencoder = Autoencoder.from_pretrained(autoencoder_folder)
-    path = Path(cache) / f"{cache_name(recorded, part, autoencoder)}.safetensors"
-    if path.exists():
+    own = deepcopy(autoencoder) if isinstance(autoencoder, Autoencoder) else Autoencoder.from_pretrained(autoencoder)
+    path = None if cache is None else Path(cache) / f"{cache_name(recorded, part, own)}.safetensors"
+    if path is not None and path.exists():
         try:
             episodes = EncodedEpisodes(**load_file(path))
         except SafetensorError as error:
             raise ValueError(f"{path}: not readable ({error}); delete it, it will be written again") from error
         if not outcomes or episodes.rewards is not None:
             return episodes
-    autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    own.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     latents, actions, lengths, rewards, terminations = [], [], [], [], []
     for episode in progress_bar(recorded.iterate(ids), f"encoding the {part} split", "episode", len(ids)):
-        latents.append(encode_frames(autoencoder, torch.from_numpy(episode.frames)).half().cpu())
+        latents.append(encode_frames(own, torch.from_numpy(episode.frames)).half().cpu())
         actions.append(recorded.action_spec.to_tensor(episode.actions))
         lengths.append(len(episode))
         rewards.append(torch.from_numpy(episode.rewards))
@@ -146,6 +149,8 @@ def encoded(
     together = torch.cat(latents).contiguous()  # channels last until here
     tensors = {"latents": together, "actions": torch.cat(actions), "lengths": torch.tensor(lengths)}
     tensors |= {"rewards": torch.cat(rewards), "terminations": torch.cat(terminations)}
+    if path is None:
+        return EncodedEpisodes(**tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(tensors, temporary)
@@ -165,7 +170,7 @@ def cache_name(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -
     digest = hashlib.sha256()
     for name, tensor in autoencoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
     digest.update(np.asarray(recorded.ids(part), dtype=np.int64).tobytes())
     digest.update(recorded.fingerprint.encode())
     digest.update(str(recorded.path.resolve().name).encode())
