@@ -4,9 +4,9 @@
 
 For each seed one agent learns wholly in the imagined environment, and one, with the same settings, in the real one, for
 as many steps as the recording has that the world model learned from. Where the dreamer's critic begins with that
-recording, the player's does not, or it would have seen twice as many real frames; one that has is a row of its own. All
-play the same real episodes, none of which any of them learned from. Trainings and results are kept in `work`, so that a
-killed run goes on where it was.
+recording, the player's does not, or it would have seen twice as many real frames (`informed=true` adds those whose
+does). All play the same real episodes, none of which any of them learned from. Trainings and results are kept in
+`work`, so that a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class DreamAgentsConfig:
         action_repeat: environment steps that each of its actions is taken for.
         guards: against living off the model's mistakes.
         critic: what the value function learns from a recording before the first dream.
+        informed: let as many agents again play the game whose value function learned from the recording too.
         device: where the agents learn, as in SB3: cpu, cuda or auto; dreams run on a GPU where there is one.
         evaluate_every: imagined steps between looks at the real game during training (for the curve); 0: none.
         keep_every: imagined steps between agents that are kept; null keeps none.
@@ -104,6 +105,7 @@ class DreamAgentsConfig:
     normalize_rewards: bool = True
     guards: GuardConfig = GUARDS
     critic: CriticConfig = CRITIC
+    informed: bool = False
     device: str = "cpu"
     evaluate_every: int = 0
     keep_every: int | None = 40_000
@@ -182,7 +184,7 @@ def _policies(
         yield DREAM, seed, partial(_dreamer, config, model, seed)
     for seed in range(config.seeds):
         yield REAL, seed, partial(_player, config, model, seed, real_steps)
-    if config.critic.dataset is not None:
+    if config.informed:
         for seed in range(config.seeds):
             yield INFORMED, seed, partial(_player, config, model, seed, real_steps, informed=True)
 
@@ -271,6 +273,8 @@ def _settled(config: DreamAgentsConfig) -> DreamAgentsConfig:
     for name in ("steps", "seeds", "episodes"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    if config.informed and config.critic.dataset is None:
+        raise ValueError("informed: expected critic.dataset, which is what those agents are informed by")
     config = replace(config, env_kwargs={"reset_source": config.dataset, **config.env_kwargs})
     if not config.quick:
         return config
@@ -297,9 +301,8 @@ def _write(given: DreamAgentsConfig, config: DreamAgentsConfig, measures: dict[s
         f"Actions are {'the likeliest' if config.deterministic else 'sampled'}."
     )
     if config.critic.dataset is not None:
-        notes += (
-            f" Before its first dream a dreamer's value function learned from {config.critic.dataset}; so did that of "
-            f"`{INFORMED}`, which so has seen those real frames too, besides its own."
+        notes += f" Before its first dream a dreamer's value function learned from {config.critic.dataset}" + (
+            f"; so did that of `{INFORMED}`, which has seen those frames besides its own." if config.informed else "."
         )
     report.write("dream_agents", given, measures, tables, folder=config.results, notes=notes)
 

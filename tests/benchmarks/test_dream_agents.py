@@ -20,8 +20,10 @@ from agents.critic import CriticConfig
 from agents.dream import GuardConfig
 from benchmarks import dream_agents
 from benchmarks.dream_agents import DreamAgentsConfig, Score, main, summary
+from configs import load
 from tests.conftest import make_tiny_model
 from tests.trainer.outcomes import SIZE, write_outcomes
+from v2w.agent import train_config
 from world_model.reward_head import RewardHead, RewardHeadConfig
 from world_model.types import ActionSpec
 
@@ -134,13 +136,22 @@ def test_a_critic_that_read_the_recording_is_given_to_some_players_too(
     for module in (dream_agents, agents.train):
         fit = module.fit_critic  # type: ignore[attr-defined]
         monkeypatch.setattr(module, "fit_critic", lambda *given, fit=fit: fitted.append(fit(*given)) or fitted[-1])
-    found = main(replace(config, critic=CriticConfig(config.dataset, mirror=(0, 2, 1), epochs=1)))
+    critic = CriticConfig(config.dataset, mirror=(0, 2, 1), epochs=1)
+    found = main(replace(config, critic=critic, informed=True))
     assert len(fitted) == 2 and fitted[0] == fitted[1] and fitted[0]["frames"] == 2 * 6 * 7  # mirrored
     assert json.loads((tmp_path / "work" / "dream_0" / "critic.json").read_text()) == fitted[0]
     assert (tmp_path / "work" / "real_0" / "agent.zip").stat().st_mtime_ns == player
     text = (tmp_path / "dream_agents.md").read_text()
     assert "| real_informed | 0 |" in text and "value function learned from" in text
     assert found["real_informed_score"] > 2
+    assert "real_informed_score" not in main(replace(config, critic=critic))
+    with pytest.raises(ValueError, match="informed: expected critic.dataset"):
+        main(replace(config, informed=True))
+
+
+def test_the_settings_are_there_for_the_command_line_too() -> None:
+    preset = train_config(load("agent_train", ["agent=ppo_take_cover"]))
+    assert preset.agent == DreamAgentsConfig().agent
 
 
 def test_scores_are_summed_up_over_seeds() -> None:
