@@ -30,6 +30,7 @@ from world_model.data import DatasetConfig, RecordedDataset, open_dataset
 from world_model.model import WorldModel
 from world_model.progress import progress_bar
 
+ACTOR_CRITICS = ("PPO", "A2C")
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3  # the highest: it rises for three tenths of the fit, and falls to nothing
 MAX_GRAD_NORM = 1.0
@@ -62,6 +63,29 @@ class CriticConfig:
         return {key: value for key, value in asdict(self).items() if key != "latent_cache"}
 
 
+def open_recording(config: CriticConfig, model: WorldModel, algorithm: str) -> RecordedDataset:
+    """The recording that a critic of an SB3 ``algorithm`` is to be fitted to.
+
+    Raises:
+        ValueError: The algorithm has no such critic; there is no such recording, or it is not of this world.
+    """
+    if algorithm not in ACTOR_CRITICS:
+        raise ValueError(f"critic.dataset: only {' and '.join(ACTOR_CRITICS)} have a critic of states, not {algorithm}")
+    assert config.dataset is not None
+    world = model.config
+    recorded = open_dataset(DatasetConfig(config.dataset, mirror=config.mirror, action_block=world.action_block))
+    where = f"critic.dataset {recorded.path}"
+    if not recorded.ids("train"):
+        raise ValueError(f"{where}: it has no training episodes")
+    if recorded.action_spec.shape != world.actions.shape:
+        raise ValueError(
+            f"{where}: expected the world's actions, of shape {world.actions.shape}, got {recorded.action_spec.shape}"
+        )
+    if recorded.frame_size != tuple(world.frame_size):
+        raise ValueError(f"{where}: expected frames of {world.frame_size} (h w), got {recorded.frame_size}")
+    return recorded
+
+
 def fit_critic(
     agent: BaseAlgorithm, config: CriticConfig, model: WorldModel, repeat: int, seed: int, progress: bool = True
 ) -> dict[str, float]:
@@ -85,13 +109,9 @@ def fit_critic(
     Raises:
         ValueError: The algorithm has no such critic; the recording has no rewards, or is not of this world.
     """
-    policy = agent.policy
-    if not isinstance(policy, ActorCriticPolicy):
-        raise ValueError(f"critic.dataset: only PPO and A2C have a critic of states, not {type(agent).__name__}")
-    env = agent.get_env()
-    assert config.dataset is not None and env is not None
-    recorded = open_dataset(DatasetConfig(config.dataset, mirror=config.mirror, action_block=model.config.action_block))
-    _check(recorded, model)
+    policy, env = agent.policy, agent.get_env()
+    recorded = open_recording(config, model, type(agent).__name__)
+    assert isinstance(policy, ActorCriticPolicy) and env is not None
     train, validation = (_read(recorded, part, agent, model, config) for part in ("train", "validation"))
     if not any(np.any(each) for each in train.rewards):
         raise ValueError(f"critic.dataset {recorded.path}: its training part has no rewards, all of them are 0")
@@ -122,18 +142,6 @@ def fit_critic(
         "explained_variance_train": _explained(*(torch.cat(side) for side in zip(*late, strict=True))),
         "explained_variance": _explained(_judged(policy, validation), expected),
     }
-
-
-def _check(recorded: RecordedDataset, model: WorldModel) -> None:
-    where, config = f"critic.dataset {recorded.path}", model.config
-    if not recorded.ids("train"):
-        raise ValueError(f"{where}: it has no training episodes")
-    if recorded.action_spec.shape != config.actions.shape:
-        raise ValueError(
-            f"{where}: expected the world's actions, of shape {config.actions.shape}, got {recorded.action_spec.shape}"
-        )
-    if recorded.frame_size != tuple(config.frame_size):
-        raise ValueError(f"{where}: expected frames of {config.frame_size} (h w), got {recorded.frame_size}")
 
 
 def _read(

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from agents import checkpoint
 from agents.algorithms import AgentConfig, make_agent
 from agents.callbacks import BetweenRollouts, OutOfTime
-from agents.critic import CriticConfig, fit_critic
+from agents.critic import CriticConfig, fit_critic, open_recording
 from agents.dream import Dream, GuardConfig, load_dream
 from agents.errors import DreamError
 from agents.judge import EvaluationConfig, Judge
@@ -110,6 +110,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
             f"env.kwargs.reward: {config.env_id} gives no reward, so there is nothing to learn; its world model has no "
             "reward head (`v2w train train=reward` makes one), and no other reward was asked for"
         )
+    if config.critic.dataset is not None:  # a mistake in it claims no folder
+        open_recording(config.critic, dream.world.model, config.agent.settings.algorithm)
     _claim(folder, config)
     saved = checkpoint.find_checkpoint(folder / "checkpoint")
     notes: dict[str, Any] = checkpoint.read_notes(saved) if saved else {"step": 0, "seconds": 0.0}

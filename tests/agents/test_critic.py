@@ -173,19 +173,21 @@ def test_a_run_that_is_killed_goes_on_and_fits_once(ids: dict[str, str], toy: st
     assert curve(whole.folder) == curve(killed.folder)
 
 
-def test_mistakes_are_named(ids: dict[str, str], toy: str, tmp_path: Path) -> None:
+def test_mistakes_are_named_before_the_folder_is_claimed(ids: dict[str, str], toy: str, tmp_path: Path) -> None:
     dqn = ALGORITHMS["dqn"](buffer_size=20, learning_starts=10, batch_size=4)  # type: ignore[call-arg]
-    config = config_of(ids, tmp_path / "a", toy)
+    folder = tmp_path / "run"
+    config = config_of(ids, folder, toy)
     with pytest.raises(ValueError, match="only PPO and A2C have a critic of states, not DQN"):
         train(replace(config, agent=replace(config.agent, settings=dqn)))
     with pytest.raises(ValueError, match="no such folder"):
-        train(config_of(ids, tmp_path / "b", str(tmp_path / "nowhere")))
-    with pytest.raises(ValueError, match=r"critic.dataset .*: expected the world.s actions, of shape \(2,\)"):
-        train(replace(config_of(ids, tmp_path / "c", toy), env_id=ids["box"]))
+        train(config_of(ids, folder, str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match=r"critic.dataset .*: expected the world's actions, of shape \(2,\)"):
+        train(replace(config, env_id=ids["box"]))
     with pytest.raises(ValueError, match="mirror: expected each action's mirror image"):
-        train(replace(config, folder=tmp_path / "d", critic=CriticConfig(toy, mirror=(1, 0))))
+        train(replace(config, critic=CriticConfig(toy, mirror=(1, 0))))
     with pytest.raises(ValueError, match="epochs: expected at least 1, got 0"):
         CriticConfig(toy, epochs=0)
+    assert not folder.exists()
 
 
 def test_a_recording_must_have_rewards_and_frames_of_the_world(ids: dict[str, str], toy: str, tmp_path: Path) -> None:
