@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ class CriticConfig:
             raise ValueError(f"critic.epochs: expected at least 1, got {self.epochs}")
 
     def identity(self) -> dict[str, Any]:
-        """What decides which critic comes out."""
-        return {key: value for key, value in asdict(self).items() if key != "latent_cache"}
+        """What decides which critic comes out, as plain JSON values."""
+        mirror = None if self.mirror is None else [float(action) for action in self.mirror]
+        return {"dataset": self.dataset, "mirror": mirror, "epochs": self.epochs}
 
 
 def open_recording(config: CriticConfig, model: WorldModel, algorithm: str) -> RecordedDataset:

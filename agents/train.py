@@ -86,7 +86,7 @@ class TrainConfig:
         """What decides which agent comes out, as plain JSON values."""
         facts: dict[str, Any] = _plain(self)
         facts = {key: value for key, value in facts.items() if key not in FREE}
-        return facts | {"critic": _plain(self.critic.identity()), "algorithm": self.agent.settings.algorithm}
+        return facts | {"critic": self.critic.identity(), "algorithm": self.agent.settings.algorithm}
 
 
 def train(config: TrainConfig) -> dict[str, Any]:

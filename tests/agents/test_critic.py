@@ -173,6 +173,12 @@ def test_a_run_that_is_killed_goes_on_and_fits_once(ids: dict[str, str], toy: st
     assert curve(whole.folder) == curve(killed.folder)
 
 
+def test_where_latents_are_kept_makes_no_other_critic() -> None:
+    config = CriticConfig("a", mirror=(0, 2, 1), latent_cache="b")
+    assert json.dumps(config.identity()) == json.dumps(CriticConfig("a", mirror=(0.0, 2.0, 1.0)).identity())
+    assert config.identity() != CriticConfig("a", epochs=2, mirror=(0, 2, 1)).identity() != CriticConfig("a").identity()
+
+
 def test_mistakes_are_named_before_the_folder_is_claimed(ids: dict[str, str], toy: str, tmp_path: Path) -> None:
     dqn = ALGORITHMS["dqn"](buffer_size=20, learning_starts=10, batch_size=4)  # type: ignore[call-arg]
     folder = tmp_path / "run"
