@@ -1,10 +1,10 @@
 """A critic that has seen the recording before the agent's first dream.
 
-What kills a player is on the screen seconds before, in a recording as in a dream; but an agent meets it a few hundred
-times in an affordable training, and tells it from the rest late or never. The recording that the world model learned
-from holds many more such moments, with how each of them came out. So the value function, and the network that looks at
-observations for it, can begin as a regression onto recorded returns. The policy's own layers are not touched: what to
-do, the agent learns in the dream alone.
+What kills a player is on the screen before it does, in a recording as in a dream; but in an affordable training an
+agent meets it too seldom to tell it from the rest. The recording that the world model learned from holds many more such
+moments, with how each of them came out. So the value function, and the network that looks at observations for it, can
+begin as a regression onto recorded returns. The policy's own layers are not touched: what to do, the agent learns in
+the dream alone.
 """
 
 from __future__ import annotations

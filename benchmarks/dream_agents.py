@@ -280,7 +280,8 @@ def _settled(config: DreamAgentsConfig) -> DreamAgentsConfig:
         return config
     return replace(
         config, steps=min(2048, config.steps), real_steps=min(2048, config.real_steps or 2048), seeds=1,
-        episodes=min(4, config.episodes), keep_every=None, work=f"{report.QUICK_FOLDER}/dream_agents",
+        episodes=min(4, config.episodes), keep_every=None, critic=CriticConfig(), informed=False,
+        work=f"{report.QUICK_FOLDER}/dream_agents",
         results=report.QUICK_FOLDER,
         ppo=replace(config.ppo, n_steps=16),
     )  # fmt: skip

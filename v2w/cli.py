@@ -33,8 +33,9 @@ EXAMPLES = {
     "agent train": """
   v2w agent train                                          PPO inside the shipped model of Doom, into runs/agent
   v2w agent train algo=dqn env.kwargs.observation=latent folder=runs/dqn max_minutes=60
-  v2w agent train agent=ppo_take_cover env.kwargs.observation=latent horizon=64 steps=40000 \\
-      critic.dataset=runs/data/doom_take_cover_ends critic.latent_cache=runs/latents folder=runs/dodger
+  v2w agent train agent=ppo_take_cover env.kwargs.observation=latent horizon=64 steps=40000 folder=runs/dodger \\
+      env.kwargs.reset_source=runs/data/doom_take_cover_ends guards.termination_floor=0.03 \\
+      critic.dataset=runs/data/doom_take_cover_ends 'critic.mirror=[0,2,1]'    as benchmarks.dream_agents does
   v2w agent train env=world env.kwargs.checkpoint=runs/mine/bundle horizon=300 folder=runs/mine/agent steps=2e6
   v2w agent train guards.history_noise_level=50 learning_rate=1e-4 num_envs=64 evaluation.every=0
   the same command again goes on with a run that was interrupted

@@ -19,7 +19,7 @@ from agents.algorithms import PPOConfig
 from agents.critic import CriticConfig
 from agents.dream import GuardConfig
 from benchmarks import dream_agents
-from benchmarks.dream_agents import DreamAgentsConfig, Score, main, summary
+from benchmarks.dream_agents import DreamAgentsConfig, Score, _settled, main, summary
 from configs import load
 from tests.conftest import make_tiny_model
 from tests.trainer.outcomes import SIZE, write_outcomes
@@ -147,6 +147,12 @@ def test_a_critic_that_read_the_recording_is_given_to_some_players_too(
     assert "real_informed_score" not in main(replace(config, critic=critic))
     with pytest.raises(ValueError, match="informed: expected critic.dataset"):
         main(replace(config, informed=True))
+
+
+def test_a_quick_look_reads_no_recording_first() -> None:
+    assert _settled(DreamAgentsConfig()).critic.dataset is not None
+    quick = _settled(DreamAgentsConfig(quick=True, informed=True))
+    assert quick.critic.dataset is None and not quick.informed and quick.seeds == 1
 
 
 def test_the_settings_are_there_for_the_command_line_too() -> None:
