@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from v2w_env.collect import pusht_policy
-from v2w_env.collect.pusht_policy import BEHAVIOURS, PLANNING, pusht_mix, pusht_planning
+from v2w_env.collect.pusht_policy import BEHAVIOURS, PLANNING, TURNING, pusht_mix, pusht_planning, pusht_turning
 
 
 def play(seed: int, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def play(seed: int, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(actions), np.stack(poses)
 
 
-@pytest.mark.parametrize("behaviour", list(BEHAVIOURS))
+@pytest.mark.parametrize("behaviour", [*BEHAVIOURS, "turn"])
 def test_every_behaviour_moves_and_turns_the_block(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {behaviour: 1.0})
     moved, turned = [], []
@@ -49,6 +49,18 @@ def test_gliders_run_into_the_block_at_a_planners_pace(monkeypatch: pytest.Monke
     assert np.quantile(np.concatenate(leaps), 0.75) > 100  # in the time of a block
 
 
+def test_turners_go_along_while_the_block_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_long_turns(behaviour: str) -> float:
+        """Share of the steps in which the block turns for ten steps in a row or more."""
+        monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {behaviour: 1.0})
+        steps = [np.abs(np.diff(play(seed, 150)[1][:, 2])) > 0.02 for seed in range(16)]
+        runs = [len(run) for turning in steps for run in "".join("x" if now else " " for now in turning).split()]
+        return sum(run for run in runs if run >= 10) / sum(map(len, steps))
+
+    turners, pushers = in_long_turns("turn"), in_long_turns("push")
+    assert turners > 0.12 and turners > 1.5 * pushers
+
+
 def test_pushers_keep_the_block_off_the_walls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {"push": 1.0})
     centres = []
@@ -64,9 +76,10 @@ def test_mix_follows_from_the_generator_and_varies() -> None:
     first, _ = play(3, steps=20)
     again, _ = play(3, steps=20)
     assert np.array_equal(first, again)
-    assert sum(BEHAVIOURS.values()) == pytest.approx(1.0) == sum(PLANNING.values())
+    assert all(sum(mix.values()) == pytest.approx(1.0) for mix in (BEHAVIOURS, PLANNING, TURNING))
     env = gym.make("gym_pusht/PushT-v0")
     _, info = env.reset(seed=3)
-    runs = [[pusht_planning(env, np.random.default_rng(5))(None, info) for _ in range(9)] for _ in range(2)]
-    assert np.array_equal(*runs)
+    for mix in (pusht_planning, pusht_turning):
+        runs = [[mix(env, np.random.default_rng(5))(None, info) for _ in range(9)] for _ in range(2)]
+        assert np.array_equal(*runs)
     env.close()

@@ -3,8 +3,9 @@
 A world model only knows the motions it has seen. The mix therefore covers contact (pushers walk around the block and
 push through it), free motion at many speeds (wanderers) and the jumpy targets that a fresh RL agent sends (uniform).
 Planners that search for blocks of actions ask for more: agents that run into the block from anywhere at any speed. The
-mix for planning is mostly that (gliders). Positions and actions are in PushT's own units, pixels of a 512 x 512 arena;
-one step is 0.1 s.
+mix for planning is mostly that (gliders). Policies that have a goal for the block's angle lean on one place of it and
+go along while it turns; the mix for turning is half of that (turners). Positions and actions are in PushT's own units,
+pixels of a 512 x 512 arena; one step is 0.1 s.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CENTRE_OF_MASS = np.array([0.0, 45.0])  # of the tee, in the frame of the block
 ORBIT_RADIUS = 125.0  # clears every corner of the tee
 BEHAVIOURS: dict[str, float] = {"push": 0.62, "wander": 0.22, "uniform": 0.16}
 PLANNING: dict[str, float] = {"glide": 0.75, "push": 0.15, "wander": 0.06, "uniform": 0.04}
+TURNING: dict[str, float] = {"turn": 0.55, "push": 0.25, "wander": 0.12, "uniform": 0.08}
 
 Vector = NDArray[np.float64]
 Info = dict[str, Any]
@@ -50,6 +52,11 @@ def pusht_planning(env: gym.Env, rng: np.random.Generator) -> Policy:
     return _drawn(env, rng, PLANNING)
 
 
+def pusht_turning(env: gym.Env, rng: np.random.Generator) -> Policy:
+    """The same, half of it long slow turns of the block; arguments and errors as of :func:`pusht_mix`."""
+    return _drawn(env, rng, TURNING)
+
+
 def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float]) -> Policy:
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or space.shape != (2,):
@@ -58,7 +65,7 @@ def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float])
         )
     name = str(rng.choice(list(behaviours), p=list(behaviours.values())))
     act = _KINDS[name](rng)
-    noise = float(rng.choice([0.0, 3.0, 12.0])) if name in ("push", "wander") else 0.0
+    noise = 0.0 if name in ("uniform", "glide") else float(rng.choice([0.0, 3.0, 12.0]))
 
     def policy(observation: Any, info: Info) -> NDArray[np.float32]:
         agent = np.asarray(info["pos_agent"], dtype=np.float64)
@@ -132,6 +139,28 @@ class Pusher:
             self.phase, self.patience = "retreat", int(self.rng.integers(1, 5))
         # The arm trails its target by two steps at constant speed, so the target leads by as much.
         return np.clip(agent + self.direction * self.push_speed * 2.0, MARGIN, ARENA - MARGIN)
+
+
+class Turner(Pusher):
+    """A pusher that stays at one place of the block and goes along as it turns, mostly slowly."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.inward = np.zeros(2)  # the direction it pushes in, in the frame of the block
+
+    def __call__(self, agent: Vector, block: Vector, angle: float) -> Vector:
+        if self.phase == "plan":
+            self._plan(block)
+            self.inward = _rotate(self.direction, -angle)
+            self.push_speed = self.rng.uniform(4.0, 22.0)
+        if self.phase in ("approach", "push"):
+            self.direction = _rotate(self.inward, angle)
+        return super().__call__(agent, block, angle)
+
+    def _push(self, agent: Vector, block: Vector) -> Vector:
+        side = np.array([-self.direction[1], self.direction[0]])
+        astray = self.offset - (agent - block) @ side
+        return np.clip(super()._push(agent, block) + side * astray, MARGIN, ARENA - MARGIN)
 
 
 class Wanderer:
@@ -211,6 +240,7 @@ _KINDS: dict[str, Callable[[np.random.Generator], Callable[[Vector, Vector, floa
     "wander": Wanderer,
     "uniform": UniformHold,
     "glide": Glider,
+    "turn": Turner,
 }
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
+from world_model.diffusion.clip_pool import ClipPool
 from world_model.diffusion.denoiser import Denoiser
 from world_model.diffusion.distillation import Distillation
 from world_model.diffusion.loss_config import LossConfig
@@ -34,6 +35,7 @@ def training_loss(
     scene: Scene | None = None,
     unusual: Tensor | None = None,
     distillation: Distillation | None = None,
+    pool: ClipPool | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of v on a batch of clips.
 
@@ -45,15 +47,22 @@ def training_loss(
         unusual: how far each place is from the usual, ``[b t h w]`` in squared deviations; needed for ``salience``.
         distillation: learn from what a teacher makes of the noisy frames, at the levels it names, and not from the
             recorded frames; for teacher forcing.
+        pool: the clips of this training, where ``config`` asks for that; of clips with neither scene nor ``unusual``.
 
     Returns:
         the scalar loss, and detached scalars to log.
 
     Raises:
-        ValueError: if ``unusual`` is needed and missing, or the objective cannot be distilled.
+        ValueError: if ``unusual`` is needed and missing, or the objective cannot be distilled, or not with a pool.
     """
     if distillation is not None and config.objective != "teacher_forcing":
         raise ValueError(f"loss.objective: expected teacher_forcing for distillation, got {config.objective!r}")
+    history, places = latents, torch.empty(0, dtype=torch.long)
+    if pool is not None:
+        if scene is not None or unusual is not None or distillation is not None:
+            raise ValueError("loss.self_history_pool: expected neither conditioner nor salience nor distillation")
+        places, clips = pool.draw(latents, actions, generator)
+        latents, history, actions = clips["latents"], clips["history"], clips["actions"]
     b, t = latents.shape[:2]
     aligned, mask = incoming_actions(actions)
     if config.first_action == "zero":
@@ -74,10 +83,12 @@ def training_loss(
 
     known = replace(cond, action_mask=mask)  # the past happened: its actions are never hidden
     forcing = TeacherForcing(network, schedule, known, cond, config.max_history_level, generator)
-    history = latents
-    if config.self_history:
+    if config.self_history and pool is None:
         history = own_history(forcing, latents, config, distillation)
-    error = forcing.error(history, latents, levels, noise, weights, distillation)[:, 1:]
+    error, predicted = forcing.error(history, latents, levels, noise, weights, distillation)
+    if pool is not None:
+        pool.predicted(places, predicted, keep.bool())
+    error = error[:, 1:]
     return error.mean(), _logs(error, levels[:, 1:])
 
 

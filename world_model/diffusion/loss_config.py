@@ -28,6 +28,9 @@ class LossConfig:
             stays in the past; from pure noise one step would predict the mean of all that may happen, and the network
             would learn that chance events vanish.
         self_history_passes: most times the past is predicted from an already predicted past, once per chained error.
+        self_history_pool: clips that are kept for several steps, each time with the network's last prediction of them
+            as their past: see `ClipPool`. A chain then costs no passes but those that learn, and can be long. 0
+            predicts the whole chain anew at every step.
         context_frames: frames at the start of a clip that stay recorded ones.
         salience: how much more the loss looks where a frame is not as usual. Small things that decide, such as a far
             missile, are lost in the mean over a frame; with this, a place weighs 1 plus ``salience`` times the squared
@@ -44,6 +47,7 @@ class LossConfig:
     self_history: float = 0.0
     self_history_start: Literal["noise", "drawn"] = "noise"
     self_history_passes: int = 1
+    self_history_pool: int = 0
     context_frames: int = 4
     salience: float = 0.0
 
@@ -56,3 +60,16 @@ class LossConfig:
             raise ValueError(f"loss.first_action: expected hidden or zero, got {self.first_action!r}")
         if self.self_history_start not in ("noise", "drawn"):
             raise ValueError(f"loss.self_history_start: expected noise or drawn, got {self.self_history_start!r}")
+        if self.self_history_passes < 1 or self.self_history_pool < 0:
+            raise ValueError(
+                "loss: expected self_history_passes of 1 or more and self_history_pool of 0 or more, got "
+                f"{self.self_history_passes} and {self.self_history_pool}"
+            )
+        if self.self_history_pool and self.objective != "teacher_forcing":
+            raise ValueError(f"loss.self_history_pool: expected objective=teacher_forcing, got {self.objective!r}")
+        if self.self_history_pool and self.self_history_start == "noise" and self.levels.terminal_fraction < 1:
+            raise ValueError(
+                "loss.self_history_pool: expected levels.terminal_fraction=1 with self_history_start=noise, for what a "
+                f"step predicts is the next one's past, got {self.levels.terminal_fraction:g}; or set "
+                "self_history_start=drawn"
+            )

@@ -60,17 +60,21 @@ class TeacherForcing:
         noise: Tensor,
         weights: Tensor | None,
         distillation: Distillation | None,
-    ) -> Tensor:
-        """Squared error of v per frame, ``[b t]``: of the recorded frames', or of the one a teacher would have had."""
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error of v per frame, ``[b t]``: of the recorded frames', or of the one a teacher would have had.
+
+        Also the frames as predicted, ``[b t c h w]``, detached.
+        """
         scaled, signal = latents * self.schedule.rescale(levels), self.schedule.signal(levels)
         noisy, (seen, past) = add_noise(scaled, noise, signal), self._seen(history)
         v = self._beside(self.network, seen, past, noisy, levels, self.cond)
+        predicted = clean_from_v(noisy, v.detach(), signal) / self.schedule.rescale(levels)
         if distillation is None:
-            return frame_error(v - v_target(scaled, noise, signal), weights)
+            return frame_error(v - v_target(scaled, noise, signal), weights), predicted
         taught = distillation.clean(
             lambda x, at: self._beside(distillation.teacher, seen, past, x, at, self.cond), noisy, levels
         )
-        return frame_error(v - v_of_clean(noisy, taught, signal), weights)
+        return frame_error(v - v_of_clean(noisy, taught, signal), weights), predicted
 
     def imagine(self, history: Tensor, recorded: Tensor, levels: Tensor) -> Tensor:
         """Every frame predicted in one step from the recorded one at its level, given the history before it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from world_model.diffusion.clip_pool import ClipPool
 from world_model.diffusion.distillation import Distillation
 from world_model.diffusion.loss import training_loss
 from world_model.model import WorldModel
@@ -47,6 +48,17 @@ class WorldModelModule(SteppedModule):
         self.loss_config = recipe.loss
         self.encoder = encoder
         self.distillation = distillation
+        self.pool = ClipPool(recipe.loss) if recipe.loss.self_history_pool else None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.pool is not None:
+            checkpoint["clip_pool"] = self.pool.clips
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.pool is not None:
+            self.pool.clips = checkpoint.get("clip_pool", {})
 
     def training_step(self, batch: LatentClip | PixelClip, batch_idx: int) -> Tensor:
         loss, logs = self._loss(batch, self.step_generator())
@@ -78,6 +90,7 @@ class WorldModelModule(SteppedModule):
             scene,
             unusual,
             self.distillation,
+            self.pool if self.training else None,
         )
 
 

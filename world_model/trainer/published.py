@@ -66,6 +66,10 @@ class PublishedTrainConfig(Recipe):
             raise ValueError(f"window: expected 2 frames or more, got {self.window}")
         if self.loss.salience:
             raise ValueError(f"loss.salience: expected 0, since clips are read as pixels, got {self.loss.salience}")
+        if self.loss.self_history_pool:
+            raise ValueError(
+                f"loss.self_history_pool: expected 0 for models with a conditioner, got {self.loss.self_history_pool}"
+            )
 
     @property
     def clip_frames(self) -> int:

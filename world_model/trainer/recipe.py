@@ -57,6 +57,11 @@ class Recipe:
             raise ValueError(f"ema_decay: expected 0 up to but not 1, got {self.ema_decay}")
         if self.data_workers < 0:
             raise ValueError(f"data_workers: expected 0 or more, got {self.data_workers}")
+        if self.loss.self_history_pool and self.run.devices != 1:
+            raise ValueError(
+                f"loss.self_history_pool: expected 0 with several devices, got {self.loss.self_history_pool} with "
+                f"run.devices={self.run.devices}: a checkpoint holds the pool of one"
+            )
         if self.run.sharded and (self.ema_decay or self.optimizer.name == "muon"):
             raise ValueError(
                 "run.strategy=fsdp: expected ema_decay=0 and optimizer.name=adamw, got "

@@ -76,6 +76,11 @@ class WorldTrainConfig(Recipe):
             raise ValueError(
                 f"loss.salience: expected 0 with frames=pixels, got {self.loss.salience}; use frames=cached_latents"
             )
+        if self.loss.self_history_pool and (self.loss.salience or self.distillation.teacher is not None):
+            raise ValueError(
+                "loss.self_history_pool: expected loss.salience=0 and no distillation.teacher, got "
+                f"{self.loss.salience:g} and {self.distillation.teacher}"
+            )
         if self.distillation.teacher is not None:
             if self.loss.objective != "teacher_forcing":
                 raise ValueError(
