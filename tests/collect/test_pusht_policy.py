@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from v2w_env.collect import pusht_policy
-from v2w_env.collect.pusht_policy import BEHAVIOURS, PLANNING, TURNING, pusht_mix, pusht_planning, pusht_turning
+from v2w_env.collect.pusht_policy import (
+    BEHAVIOURS,
+    DASHING,
+    PLANNING,
+    TURNING,
+    pusht_dashing,
+    pusht_mix,
+    pusht_planning,
+    pusht_turning,
+)
 
 
 def play(seed: int, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +36,7 @@ def play(seed: int, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(actions), np.stack(poses)
 
 
-@pytest.mark.parametrize("behaviour", [*BEHAVIOURS, "turn"])
+@pytest.mark.parametrize("behaviour", [*BEHAVIOURS, "turn", "dash"])
 def test_every_behaviour_moves_and_turns_the_block(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {behaviour: 1.0})
     moved, turned = [], []
@@ -61,6 +70,17 @@ def test_turners_go_along_while_the_block_turns(monkeypatch: pytest.MonkeyPatch)
     assert turners > 0.12 and turners > 1.5 * pushers
 
 
+def test_dashers_leave_the_block_for_anywhere_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(behaviour: str) -> np.ndarray:
+        """How far apart the targets of one step and the next are, in all episodes."""
+        monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {behaviour: 1.0})
+        return np.concatenate([np.linalg.norm(np.diff(play(seed)[0], axis=0), axis=1) for seed in range(8)])
+
+    dashers, turners = steps("dash"), steps("turn")
+    assert (dashers > 150).mean() > 0.05 > 5 * (turners > 150).mean()
+    assert (dashers < 40).mean() > 0.5  # most of the time it pushes, or holds where it went
+
+
 def test_pushers_keep_the_block_off_the_walls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusht_policy, "BEHAVIOURS", {"push": 1.0})
     centres = []
@@ -76,10 +96,10 @@ def test_mix_follows_from_the_generator_and_varies() -> None:
     first, _ = play(3, steps=20)
     again, _ = play(3, steps=20)
     assert np.array_equal(first, again)
-    assert all(sum(mix.values()) == pytest.approx(1.0) for mix in (BEHAVIOURS, PLANNING, TURNING))
+    assert all(sum(mix.values()) == pytest.approx(1.0) for mix in (BEHAVIOURS, PLANNING, TURNING, DASHING))
     env = gym.make("gym_pusht/PushT-v0")
     _, info = env.reset(seed=3)
-    for mix in (pusht_planning, pusht_turning):
+    for mix in (pusht_planning, pusht_turning, pusht_dashing):
         runs = [[mix(env, np.random.default_rng(5))(None, info) for _ in range(9)] for _ in range(2)]
         assert np.array_equal(*runs)
     env.close()

@@ -258,7 +258,7 @@ def test_own_policy(tmp_path: Path) -> None:
     [
         (
             {"policy": "rndom"},
-            r"policy: expected one of \['doom_ends', 'doom_mix', 'pusht_mix', 'pusht_planning', 'pusht_turning', ",
+            r"policy: expected one of \['doom_ends', 'doom_mix', 'pusht_dashing', 'pusht_mix', 'pusht_planning', ",
         ),
         ({"policy": "nowhere:policy"}, "cannot import 'nowhere:policy'"),
         ({"policy": "pusht_mix", "env_kwargs": {"kind": "Discrete"}}, "expect PushT's action space"),

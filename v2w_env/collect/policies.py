@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from v2w_env.collect.doom_policy import doom_ends, doom_mix
-from v2w_env.collect.pusht_policy import pusht_mix, pusht_planning, pusht_turning
+from v2w_env.collect.pusht_policy import pusht_dashing, pusht_mix, pusht_planning, pusht_turning
 
 Policy = Callable[[Any, dict[str, Any]], Any]
 PolicyFactory = Callable[[gym.Env, np.random.Generator], Policy]
@@ -28,6 +28,7 @@ POLICIES: dict[str, PolicyFactory] = {
     "random": random_policy,
     "pusht_mix": pusht_mix,
     "pusht_planning": pusht_planning,
+    "pusht_dashing": pusht_dashing,
     "pusht_turning": pusht_turning,
     "doom_mix": doom_mix,
     "doom_ends": doom_ends,

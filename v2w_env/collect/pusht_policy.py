@@ -4,8 +4,9 @@ A world model only knows the motions it has seen. The mix therefore covers conta
 push through it), free motion at many speeds (wanderers) and the jumpy targets that a fresh RL agent sends (uniform).
 Planners that search for blocks of actions ask for more: agents that run into the block from anywhere at any speed. The
 mix for planning is mostly that (gliders). Policies that have a goal for the block's angle lean on one place of it and
-go along while it turns; the mix for turning is half of that (turners). Positions and actions are in PushT's own units,
-pixels of a 512 x 512 arena; one step is 0.1 s.
+go along while it turns; the mix for turning is half of that (turners). Policies that explore leave what they do for a
+dash to anywhere, through the block if it is in the way; the mix for dashing is half of that (dashers). Positions and
+actions are in PushT's own units, pixels of a 512 x 512 arena; one step is 0.1 s.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ORBIT_RADIUS = 125.0  # clears every corner of the tee
 BEHAVIOURS: dict[str, float] = {"push": 0.62, "wander": 0.22, "uniform": 0.16}
 PLANNING: dict[str, float] = {"glide": 0.75, "push": 0.15, "wander": 0.06, "uniform": 0.04}
 TURNING: dict[str, float] = {"turn": 0.55, "push": 0.25, "wander": 0.12, "uniform": 0.08}
+DASHING: dict[str, float] = {"dash": 0.5, "turn": 0.2, "glide": 0.15, "push": 0.1, "uniform": 0.05}
 
 Vector = NDArray[np.float64]
 Info = dict[str, Any]
@@ -55,6 +57,11 @@ def pusht_planning(env: gym.Env, rng: np.random.Generator) -> Policy:
 def pusht_turning(env: gym.Env, rng: np.random.Generator) -> Policy:
     """The same, half of it long slow turns of the block; arguments and errors as of :func:`pusht_mix`."""
     return _drawn(env, rng, TURNING)
+
+
+def pusht_dashing(env: gym.Env, rng: np.random.Generator) -> Policy:
+    """The same, half of it turns and pushes that a dash to anywhere interrupts; arguments and errors as above."""
+    return _drawn(env, rng, DASHING)
 
 
 def _drawn(env: gym.Env, rng: np.random.Generator, behaviours: dict[str, float]) -> Policy:
@@ -163,6 +170,24 @@ class Turner(Pusher):
         return np.clip(super()._push(agent, block) + side * astray, MARGIN, ARENA - MARGIN)
 
 
+class Dasher:
+    """A turner or pusher that leaves it now and then for a dash to a random place, some steps long."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.calm: Pusher = Turner(rng) if rng.random() < 0.6 else Pusher(rng)
+        self.share = rng.uniform(0.1, 0.7)  # of the time
+        self.hold = int(rng.integers(3, 8))  # steps to a dash, and between chances of one
+        self.step = 0
+        self.place: Vector | None = None
+
+    def __call__(self, agent: Vector, block: Vector, angle: float) -> Vector:
+        if self.step % self.hold == 0:
+            self.place = self.rng.uniform(0.0, ARENA, 2) if self.rng.random() < self.share else None
+        self.step += 1
+        return self.calm(agent, block, angle) if self.place is None else self.place
+
+
 class Wanderer:
     """Follows a target that glides between waypoints, half of them near the block, or drifts as a random walk."""
 
@@ -241,6 +266,7 @@ _KINDS: dict[str, Callable[[np.random.Generator], Callable[[Vector, Vector, floa
     "uniform": UniformHold,
     "glide": Glider,
     "turn": Turner,
+    "dash": Dasher,
 }
 
 
