@@ -12,15 +12,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pusht_tracking import IMAGE_SIZE, object_shares, track
+from benchmarks.pusht_tracking import track
+from v2w_env.collect.pusht_block import ARENA, CENTROID, IMAGE_SIZE, in_tee, object_shares, rotation
 
-ARENA = 512.0
 GOAL_POSE = (256.0, 256.0, np.pi / 4)
-BOXES = ((-60.0, 60.0, 0.0, 30.0), (-15.0, 15.0, 30.0, 120.0))
-"""The bars of the tee in its own frame: x from, to, y from, to."""
-CENTROID = np.array([0.0, 285.0 / 7.0])
-"""Of the tee's area, in its own frame: where `pusht_tracking` sees the block."""
-
 _ANGLES = 72
 _SAMPLES = 4  # to a side of a pixel, of the goal area
 
@@ -61,14 +56,8 @@ def goal_area(height: int, width: int) -> NDArray[np.float64]:
     y = (np.arange(height * _SAMPLES) + 0.5) * ARENA / (height * _SAMPLES)
     x = (np.arange(width * _SAMPLES) + 0.5) * ARENA / (width * _SAMPLES)
     away = np.stack(np.meshgrid(x, y), axis=-1) - np.array(GOAL_POSE[:2])
-    inside = _in_tee(away @ rotation(GOAL_POSE[2]))
+    inside = in_tee(away @ rotation(GOAL_POSE[2]))
     return inside.reshape(height, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
-
-
-def rotation(angle: float) -> NDArray[np.float64]:
-    """[2 2]: `rotation(a) @ v` turns v from the frame of the tee into the arena's, `v @ rotation(a)` the other way."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, -sin], [sin, cos]])
 
 
 def scaled(positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,11 +69,5 @@ def scaled(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 def _turned_points() -> NDArray[np.float64]:
     """Points of the tee relative to its centroid at each angle, [angles points 2]."""
     grid = np.stack(np.meshgrid(np.arange(-57.0, 60.0, 6.0), np.arange(3.0, 120.0, 6.0)), axis=-1).reshape(-1, 2)
-    points = grid[_in_tee(grid)] - CENTROID
+    points = grid[in_tee(grid)] - CENTROID
     return np.stack([points @ rotation(angle).T for angle in np.arange(_ANGLES) * 2 * np.pi / _ANGLES])
-
-
-def _in_tee(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    x, y = points[..., 0], points[..., 1]
-    bars = [(x >= low) & (x <= high) & (y >= top) & (y <= bottom) for low, high, top, bottom in BOXES]
-    return bars[0] | bars[1]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.policy_coverage import ARENA, CENTROID, GOAL_POSE, block_angle, rotation, scaled
-from benchmarks.pusht_tracking import object_shares, track
+from benchmarks.policy_coverage import GOAL_POSE, block_angle, scaled
+from benchmarks.pusht_tracking import track
+from v2w_env.collect.pusht_block import ARENA, CENTROID, object_shares, rotation
 
 Vector = NDArray[np.float64]
 Frame = NDArray[np.uint8]

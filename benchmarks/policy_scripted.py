@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.policy_coverage import ARENA, GOAL_POSE
+from benchmarks.policy_coverage import GOAL_POSE
 from benchmarks.policy_pusht import Arm, Eyes, Goal, GoalPusher, Sight
 from v2w_env.collect.doom_policy import Dodge, Jitter, Sweep
+from v2w_env.collect.pusht_block import ARENA
 from world_model.types import ActionSpec
 
 Frame = NDArray[np.uint8]

@@ -17,20 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE_SIZE = 64
-"""Side of the image that errors are expressed in, whatever the size of the frames."""
+from v2w_env.collect.pusht_block import IMAGE_SIZE, object_shares
 
 IMAGE_DIAGONAL = IMAGE_SIZE * 2**0.5
 """The error that a missing agent or block counts as, in pixels of 64."""
-
-# The simulator draws filled shapes in a lighter tone inside an outline; these are the means over each object's area.
-_WHITE = (255.0, 255.0, 255.0)
-_GOAL_GREEN = (144.0, 238.0, 144.0)
-_BLOCK_GREY = (136.0, 155.0, 174.0)
-_AGENT_BLUE = (73.0, 118.0, 245.0)
-
-# Shares below the first value count as nothing (a decoder is never exactly white), above the second as full.
-_SHARE_RANGE = (0.4, 0.8)
 
 # Visible area in pixels of 64 outside of which an object counts as missing. Below: a twelfth of the disc (11.0; the
 # image shows no more of an agent in a corner) and a quarter of the T (98.4). Above: four times and three times as much,
@@ -62,20 +52,6 @@ def track(frames: NDArray[np.uint8]) -> Positions:
     )
 
 
-def object_shares(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of agent and of block in each pixel, two arrays float64 [... h w] in [0, 1]."""
-    # Three colour channels solve for three shares; the fourth, white, is what remains of one.
-    difference = np.array(_WHITE) - np.asarray(frames, dtype=np.float64)
-    palette = np.array(_WHITE) - np.array([_GOAL_GREEN, _BLOCK_GREY, _AGENT_BLUE])
-    shares = difference @ np.linalg.inv(palette)
-    # The wall line around the image is another grey, which the mixture takes for block; no object's centre lies there.
-    border = -(-frames.shape[-2] // IMAGE_SIZE)
-    block = _soften(shares[..., 1])
-    block[..., :border, :] = block[..., -border:, :] = 0.0
-    block[..., :border] = block[..., -border:] = 0.0
-    return _soften(shares[..., 2]), block
-
-
 def position_error(imagined: NDArray[np.float64], recorded: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance in pixels of 64, float64 [...], between positions [... 2].
 
@@ -85,11 +61,6 @@ def position_error(imagined: NDArray[np.float64], recorded: NDArray[np.float64])
     distance = np.linalg.norm(imagined - recorded, axis=-1)
     distance = np.where(np.isnan(imagined).any(axis=-1), IMAGE_DIAGONAL, distance)
     return np.where(np.isnan(recorded).any(axis=-1), np.nan, distance)
-
-
-def _soften(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = _SHARE_RANGE
-    return np.clip((share - low) / (high - low), 0.0, 1.0)
 
 
 def _centroid(share: NDArray[np.float64], plausible_area: tuple[float, float]) -> NDArray[np.float64]:

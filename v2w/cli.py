@@ -20,6 +20,13 @@ EXAMPLES = {
   v2w collect dataset=my.yaml                              a recipe of your own, over the one its `base` names
   v2w collect dataset=rt1_rlds source=FOLDER path=runs/data/rt1    the Open X-Embodiment release of RT-1, converted
 """,
+    "correct": """
+  v2w correct                                              the shipped PushT model beside PushT, into runs/corrections
+  v2w correct world_model=runs/pusht/bundle dataset=pusht_turning folder=runs/turned num_episodes=96
+  v2w correct dataset=random env_id=My-v0 settle=my_module:my_settle world_model=runs/mine/bundle
+  v2w train dataset=runs/data/pusht_dashing corrections=runs/corrections folder=runs/corrected \\
+      autoencoder=v2w_env/bundles/pusht init_from=v2w_env/bundles/pusht train.loss.self_history=0       then train on it
+""",
     "train": """
   v2w train train=autoencoder                              first: frames to latents and back
   v2w train train=world_model                              then: the world model, on these latents
@@ -83,6 +90,7 @@ EXAMPLES = {
 }
 ABOUT = {
     "collect": "Record a simulator into a dataset, or convert a recorded one.",
+    "correct": "Dream beside the simulator, which is put where the dream is and says what truly comes next.",
     "train": "Train an autoencoder, a world model or its reward head on a recorded dataset.",
     "agent train": "Train an agent in an imagined environment; the real one judges it.",
     "agent eval": "Let an agent play in the real simulator or in the dream.",

@@ -27,6 +27,18 @@ def collect(config: Config) -> None:
     print(f"dataset: {record(build(CollectConfig, recipe | config))}")
 
 
+def correct(config: Config) -> None:
+    """``v2w correct``: dream beside the simulator, which says what truly comes next."""
+    from v2w_env.collect.corrections import CorrectionConfig
+    from v2w_env.collect.corrections import correct as record
+
+    recipe = _own(config.pop("dataset"))
+    simulator = {key: recipe[key] for key in ("env_id", "env_kwargs", "policy") if key in recipe}
+    if "env_id" not in simulator or recipe["frame_skip"] != 1:
+        raise ValueError("dataset: expected the recipe of a simulator that is recorded without frame_skip")
+    print(f"corrections: {record(build(CorrectionConfig, simulator | config))}")
+
+
 def train(config: Config) -> None:
     """``v2w train``: train what the group ``train`` names, in the shape that the group ``model`` describes."""
     from world_model import trainer

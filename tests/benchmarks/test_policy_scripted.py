@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.policy_coverage import CENTROID, GOAL_POSE, block_angle, coverage, rotation
+from benchmarks.policy_coverage import GOAL_POSE, block_angle, coverage
 from benchmarks.policy_pusht import Arm
 from benchmarks.policy_scripted import PUSHT, TAKE_COVER, scripted
 from benchmarks.policy_tasks import TASKS
-from benchmarks.pusht_tracking import object_shares
 from tests.conftest import PUSHT_ACTIONS
+from v2w_env.collect.pusht_block import CENTROID, object_shares, rotation
 from v2w_env.collect.simulator import make_simulator
 from world_model.types import ActionSpec
 

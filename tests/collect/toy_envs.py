@@ -79,6 +79,47 @@ def lethal_policy(env: gym.Env, rng: np.random.Generator) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Lamp(gym.Env):
+    """A frame as bright as the lamp, which the action makes brighter or darker; it burns out after `length` steps."""
+
+    action_space = gym.spaces.Box(0.0, 512.0, (2,), np.float32)
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+
+    def __init__(self, length: int = 1000, lengths: tuple[int, ...] = ()) -> None:
+        self.length, self.lengths = length, lengths
+        self.level = 0.5
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.level, self.left = float(self.np_random.uniform(0.2, 0.8)), self.length
+        if self.lengths:
+            self.left = self.lengths[int(self.np_random.integers(len(self.lengths)))]
+        return self.frame(), {"level": self.level}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.left > 0, "stepped after its end"
+        self.level, self.left = next_level(self.level, action), self.left - 1
+        return self.frame(), 0.0, self.left == 0, False, {"level": self.level}
+
+    def frame(self) -> np.ndarray:
+        return np.full((16, 16, 3), round(255 * self.level), np.uint8)
+
+
+def next_level(level: float, action: Any) -> float:
+    return float(np.clip(level + (float(action[0]) - 256.0) / 2560.0, 0.0, 1.0))
+
+
+def settle_lamp(env: gym.Env, frame: np.ndarray) -> dict[str, Any]:
+    env.unwrapped.level = float(frame.mean()) / 255.0  # type: ignore[attr-defined]
+    return {"level": env.unwrapped.level}  # type: ignore[attr-defined]
+
+
+def level_policy(env: gym.Env, rng: np.random.Generator) -> Any:
+    """Tells in its second action what level it was told."""
+    return lambda observation, info: np.array([rng.uniform(0, 512), 512 * info["level"]], np.float32)
+
+
 if "Toy-v0" not in gym.registry:
     gym.register("Toy-v0", ToyEnv, max_episode_steps=100)
     gym.register("NoPixels-v0", NoPixels)
+    gym.register("Lamp-v0", Lamp)

@@ -14,9 +14,10 @@ from world_model.diffusion.loss_config import LossConfig
 class ClipPool:
     """The clips of a training with `self_history_pool`, and how often each is still to be trained on.
 
-    A clip enters as recorded. What the network predicts of it at one step is its past at its next step, some steps
-    later, so that a chain of predictions costs nothing but the steps that learn from it. Clips of a batch are as deep
-    in their chains as chance has it. When a clip has had its passes a new one takes its place.
+    A clip enters as recorded, or with the dream that it corrects as its past. What the network predicts of it at one
+    step is its past at its next step, some steps later, so that a chain of predictions costs nothing but the steps that
+    learn from it. Clips of a batch are as deep in their chains as chance has it. When a clip has had its passes a new
+    one takes its place.
 
     Attributes:
         config: how many clips there are, and how deep their chains get.
@@ -26,11 +27,14 @@ class ClipPool:
     config: LossConfig
     clips: dict[str, Tensor] = field(default_factory=dict)
 
-    def draw(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def draw(
+        self, latents: Tensor, history: Tensor, actions: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """As many clips of the pool as there are new ones, which take the place of those that are done.
 
         Args:
             latents: of the new clips, ``[b t c h w]``.
+            history: their first past, of the same shape.
             actions: theirs, ``[b t-1 a]``.
 
         Returns:
@@ -43,7 +47,7 @@ class ClipPool:
         passes = torch.randint(1, self.config.self_history_passes + 1, (b,), generator=generator)
         new = {
             "latents": latents,
-            "history": latents,
+            "history": history,
             "actions": actions,
             "left": (1 + passes * deep).to(device),
         }

@@ -36,6 +36,7 @@ def training_loss(
     unusual: Tensor | None = None,
     distillation: Distillation | None = None,
     pool: ClipPool | None = None,
+    dreamt: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of v on a batch of clips.
 
@@ -48,20 +49,27 @@ def training_loss(
         distillation: learn from what a teacher makes of the noisy frames, at the levels it names, and not from the
             recorded frames; for teacher forcing.
         pool: the clips of this training, where ``config`` asks for that; of clips with neither scene nor ``unusual``.
+        dreamt: the past that the network sees instead of ``latents``, and that they follow from, ``[b t c h w]``; for
+            teacher forcing whose past is not of its own making, or in a pool, where it is a clip's first one.
 
     Returns:
         the scalar loss, and detached scalars to log.
 
     Raises:
-        ValueError: if ``unusual`` is needed and missing, or the objective cannot be distilled, or not with a pool.
+        ValueError: if ``unusual`` is needed and missing, or the objective cannot be distilled, or not with a pool, or
+            the past is to be of the network's own making although it is given.
     """
     if distillation is not None and config.objective != "teacher_forcing":
         raise ValueError(f"loss.objective: expected teacher_forcing for distillation, got {config.objective!r}")
-    history, places = latents, torch.empty(0, dtype=torch.long)
+    if dreamt is not None and (config.objective != "teacher_forcing" or (config.self_history and pool is None)):
+        raise ValueError(
+            "loss: expected objective=teacher_forcing, and self_history=0 or a pool, where the past is given"
+        )
+    history, places = latents if dreamt is None else dreamt, torch.empty(0, dtype=torch.long)
     if pool is not None:
         if scene is not None or unusual is not None or distillation is not None:
             raise ValueError("loss.self_history_pool: expected neither conditioner nor salience nor distillation")
-        places, clips = pool.draw(latents, actions, generator)
+        places, clips = pool.draw(latents, history, actions, generator)
         latents, history, actions = clips["latents"], clips["history"], clips["actions"]
     b, t = latents.shape[:2]
     aligned, mask = incoming_actions(actions)

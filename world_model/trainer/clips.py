@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from world_model.conditioning.autoencoder import Autoencoder
 from world_model.data import RecordedDataset
+from world_model.trainer.corrections import CorrectedClips, load_corrections
 from world_model.trainer.frames import as_it_is
 from world_model.trainer.latents import EncodedEpisodes, LatentClip, LatentClips, cache_name, encoded
 from world_model.trainer.salience import unusual_places
@@ -31,6 +32,8 @@ class ClipDataModule(L.LightningDataModule):
         window: frames per clip.
         short: what to do with episodes of fewer frames.
         salience: whether clips say how unusual each place is.
+        corrections: folder of corrected dreams to train on; None: recorded clips only.
+        corrected_share: of the training clips, that come from it.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class ClipDataModule(L.LightningDataModule):
         short: Literal["error", "skip"],
         run: RunConfig,
         salience: bool = False,
+        corrections: str | None = None,
+        corrected_share: float = 1.0,
     ) -> None:
         super().__init__()
         self.recorded = recorded
@@ -51,7 +56,9 @@ class ClipDataModule(L.LightningDataModule):
         self.short = short
         self.run = run
         self.salience = salience
-        self.train: LatentClips | None = None
+        self.corrections = corrections
+        self.corrected_share = corrected_share
+        self.train: LatentClips | CorrectedClips | None = None
         self.validation: LatentClips | None = None
 
     def prepare_data(self) -> None:
@@ -61,7 +68,8 @@ class ClipDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if self.train is None:
-            self.train, self.validation = self._clips("train"), self._clips("validation")
+            recorded, self.validation = self._clips("train"), self._clips("validation")
+            self.train = recorded if self.corrections is None else self._corrected(self.corrections, recorded)
 
     def train_dataloader(self) -> DataLoader[LatentClip]:
         assert self.train is not None and self.trainer is not None
@@ -78,6 +86,12 @@ class ClipDataModule(L.LightningDataModule):
         if self.trainer is not None:
             episodes = near(episodes, self.trainer.strategy.root_device)
         return LatentClips(episodes, self.window, self.short, f"{self.recorded.path} ({part})")
+
+    def _corrected(self, folder: str, recorded: LatentClips) -> CorrectedClips:
+        corrections = load_corrections(folder, self.autoencoder)
+        if self.trainer is not None:
+            corrections = near(corrections, self.trainer.strategy.root_device)
+        return CorrectedClips(LatentClips(corrections, self.window, self.short, folder), recorded, self.corrected_share)
 
     def _episodes(self, part: str) -> EncodedEpisodes:
         episodes = encoded(self.recorded, part, self.autoencoder, self.cache, self._device())
@@ -97,7 +111,7 @@ def near(episodes: EncodedEpisodes, device: torch.device) -> EncodedEpisodes:
     """Latents on the GPU where they leave it enough memory, so that clips are cut there; elsewhere as they are."""
     if device.type != "cuda":
         return episodes
-    large = {"latents": episodes.latents, "unusual": episodes.unusual}
+    large = {"latents": episodes.latents, "unusual": episodes.unusual, "histories": episodes.histories}
     tensors = {name: tensor for name, tensor in large.items() if tensor is not None}
     free, _ = torch.cuda.mem_get_info(device)
     if sum(tensor.nbytes for tensor in tensors.values()) > MOST_OF_GPU * free:

@@ -76,10 +76,10 @@ class WorldModelModule(SteppedModule):
     def _loss(self, batch: LatentClip | PixelClip, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if self.encoder is None:
             clip = cast(LatentClip, batch)
-            latents, scene, unusual = clip["latents"], None, clip.get("unusual")
+            latents, scene, unusual, history = clip["latents"], None, clip.get("unusual"), clip.get("history")
         else:
             latents, scene = self.encoder(cast(PixelClip, batch)["frames"], generator, self.training)
-            unusual = None
+            unusual = history = None
         return training_loss(
             self.network,
             self.schedule,
@@ -91,6 +91,7 @@ class WorldModelModule(SteppedModule):
             unusual,
             self.distillation,
             self.pool if self.training else None,
+            history,
         )
 
 

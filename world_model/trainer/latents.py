@@ -34,16 +34,18 @@ class _LatentClip(TypedDict):
 
 
 class LatentClip(_LatentClip, total=False):
-    """latents float32 `[b t c h w]`; actions `[b t-1 a]`; where asked for, how unusual each place is, `[b t h w]`."""
+    """latents float32 `[b t c h w]`; actions `[b t-1 a]`; where asked for, how unusual each place is, `[b t h w]`; of
+    corrected dreams, the past that the network had, as the latents."""
 
     unusual: Tensor
+    history: Tensor
 
 
 @dataclass(frozen=True)
 class EncodedEpisodes:
     """Episodes one after the other: latents float16 `[sum(T+1) c h w]`, actions `[sum(T) a]`, lengths T `[e]`, rewards
     float32 and terminations bool `[sum(T)]`, which old caches do not have; how unusual places are, float16
-    `[sum(T+1) h w]`, where asked for."""
+    `[sum(T+1) h w]`, where asked for; of corrected dreams, the dreamt latents, of which those of `latents` follow."""
 
     latents: Tensor
     actions: Tensor
@@ -51,6 +53,7 @@ class EncodedEpisodes:
     rewards: Tensor | None = None
     terminations: Tensor | None = None
     unusual: Tensor | None = None
+    histories: Tensor | None = None
 
 
 class LatentClips(Dataset[LatentClip]):
@@ -96,6 +99,8 @@ class LatentClips(Dataset[LatentClip]):
         single = LatentClip(latents=clip["latents"][0], actions=clip["actions"][0])
         if "unusual" in clip:
             single["unusual"] = clip["unusual"][0]
+        if "history" in clip:
+            single["history"] = clip["history"][0]
         return single
 
     def __getitems__(self, indices: Sequence[int]) -> LatentClip:
@@ -105,6 +110,8 @@ class LatentClips(Dataset[LatentClip]):
         clip = LatentClip(latents=self.episodes.latents[frames].float(), actions=self.episodes.actions[actions])
         if self.episodes.unusual is not None:
             clip["unusual"] = self.episodes.unusual[frames].float()
+        if self.episodes.histories is not None:
+            clip["history"] = self.episodes.histories[frames].float()
         return clip
 
 
@@ -167,11 +174,21 @@ def encode_frames(autoencoder: Autoencoder, frames: Tensor, batch: int = 64) -> 
 
 def cache_name(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -> str:
     """Of files that hold something of this part of the dataset, seen with this autoencoder."""
-    digest = hashlib.sha256()
-    for name, tensor in autoencoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    digest = _of_weights(autoencoder)
     digest.update(np.asarray(recorded.ids(part), dtype=np.int64).tobytes())
     digest.update(recorded.fingerprint.encode())
     digest.update(str(recorded.path.resolve().name).encode())
     return f"{part}-{digest.hexdigest()[:16]}"
+
+
+def weights_digest(autoencoder: Autoencoder) -> str:
+    """Differs when the weights do."""
+    return _of_weights(autoencoder).hexdigest()[:16]
+
+
+def _of_weights(autoencoder: Autoencoder) -> hashlib._Hash:
+    digest = hashlib.sha256()
+    for name, tensor in autoencoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    return digest

@@ -48,6 +48,9 @@ class WorldTrainConfig(Recipe):
             weights. To go on with a killed run nothing is needed but its folder.
         latent_cache: folder for the encoded dataset; None for `latents` in the autoencoder's, where the next run
             finds it too.
+        corrections: folder of `v2w correct`, dreams with what truly comes next, to train on; the dataset then gives the
+            rest of the clips, validation, and the starts that ship with the model.
+        corrected_share: of the training clips, that are corrections.
         distillation: a teacher to learn from, instead of from the recordings themselves.
     """
 
@@ -61,6 +64,8 @@ class WorldTrainConfig(Recipe):
     window: int | None = None
     init_from: str | None = None
     latent_cache: str | None = None
+    corrections: str | None = None
+    corrected_share: float = 0.75
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def __post_init__(self) -> None:
@@ -81,6 +86,14 @@ class WorldTrainConfig(Recipe):
                 "loss.self_history_pool: expected loss.salience=0 and no distillation.teacher, got "
                 f"{self.loss.salience:g} and {self.distillation.teacher}"
             )
+        if not 0 < self.corrected_share <= 1:
+            raise ValueError(f"corrected_share: expected above 0 and up to 1, got {self.corrected_share}")
+        if self.corrections is not None and not self._takes_corrections:
+            raise ValueError(
+                "corrections: expected frames=cached_latents, loss.objective=teacher_forcing, loss.self_history=0 or a "
+                f"loss.self_history_pool, and loss.salience=0, got {self.frames}, {self.loss.objective}, "
+                f"{self.loss.self_history:g} without a pool and {self.loss.salience:g}"
+            )
         if self.distillation.teacher is not None:
             if self.loss.objective != "teacher_forcing":
                 raise ValueError(
@@ -95,6 +108,14 @@ class WorldTrainConfig(Recipe):
     @property
     def clip_frames(self) -> int:
         return self.window or self.network.window
+
+    @property
+    def _takes_corrections(self) -> bool:
+        loss = self.loss
+        recorded = self.frames == "cached_latents" and not loss.salience
+        return (
+            recorded and loss.objective == "teacher_forcing" and (not loss.self_history or loss.self_history_pool > 0)
+        )
 
 
 def train_world_model(config: WorldTrainConfig) -> Path:
@@ -126,6 +147,8 @@ def train_world_model(config: WorldTrainConfig) -> Path:
         config.short_episodes,
         config.run,
         salience=config.loss.salience > 0,
+        corrections=config.corrections,
+        corrected_share=config.corrected_share,
     )
     return train(config, world, recorded, latents, None, distillation)
 
