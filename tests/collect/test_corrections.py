@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.collect.toy_envs import next_level
+from tests.conftest import randomize
 from v2w import cli
 from v2w_env.collect import corrections
 from v2w_env.collect.corrections import CorrectionConfig, correct
@@ -74,6 +75,12 @@ def test_an_interrupted_run_goes_on(
     assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["corrections.json", FILE]
     with pytest.raises(ValueError, match=r"holds corrections with another configuration \(seed: 0 -> 1\)"):
         correct(replace(config, seed=1))
+    torch.manual_seed(1)
+    world = WorldModel.from_pretrained(tiny_bundle)
+    randomize(world.network, seed=1)
+    other = world.save_pretrained(tmp_path / "bundle")
+    with pytest.raises(ValueError, match=r"another configuration \(world_model: .*; weights: "):
+        correct(replace(config, world_model=str(other)))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(ValueError, match=r"is not empty and holds no corrections\.json"):

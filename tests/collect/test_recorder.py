@@ -262,6 +262,7 @@ def test_own_policy(tmp_path: Path) -> None:
         ),
         ({"policy": "nowhere:policy"}, "cannot import 'nowhere:policy'"),
         ({"policy": "pusht_mix", "env_kwargs": {"kind": "Discrete"}}, "expect PushT's action space"),
+        ({"env_kwargs": {"colour": "red"}}, r"env_kwargs: '.*' does not take \{'colour': 'red'\}.*unexpected keyword"),
         ({"env_id": "NotThere-v0"}, r"cannot make 'NotThere-v0'.*Install"),
         ({"env_id": "not_there/Env-v0"}, "cannot make 'not_there/Env-v0'"),
         ({"env_id": NO_PIXELS}, "gives no image"),

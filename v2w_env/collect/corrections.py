@@ -8,7 +8,7 @@ of `v2w train`) asks for the same step from where the dream is, with whole shape
 
 The folder that comes out:
 
-    corrections.json           the configuration
+    corrections.json           the configuration, and which weights dreamt
     parts/*.safetensors        finished batches while recording; gone once they are put together
     corrections.safetensors    latents of dreams and of what truly came next, see `world_model.trainer.corrections`
 """
@@ -141,7 +141,7 @@ def correct(config: CorrectionConfig) -> Path:
             f"{config.world_model}"
         )
     _check_actions(config, world)
-    _claim(folder, config)
+    _claim(folder, config.identity() | {"weights": weights_digest(world)})
     if (folder / FILE).exists():
         return folder
     (folder / "parts").mkdir(exist_ok=True)
@@ -245,9 +245,9 @@ def _check_actions(config: CorrectionConfig, world: WorldModel) -> None:
         raise ValueError(f"env_id: expected a simulator with the world model's actions, {expected}, got {space}")
 
 
-def _claim(folder: Path, config: CorrectionConfig) -> None:
-    """Write the configuration, or check that what is in the folder was made with the same."""
-    path, now = folder / CONFIG_NAME, config.identity()
+def _claim(folder: Path, now: dict[str, Any]) -> None:
+    """Write the facts about these corrections, or check that what is in the folder was made with the same."""
+    path = folder / CONFIG_NAME
     if path.exists():
         before = json.loads(path.read_text())
         changed = [f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]

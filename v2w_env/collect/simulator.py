@@ -27,7 +27,7 @@ def make_simulator(env_id: str, env_kwargs: dict[str, Any]) -> gym.Env:
     module called `namespace`, as most packages (gym_pusht among them) register themselves on import.
 
     Raises:
-        ValueError: if the id is unknown or its package is missing; says what to install or import.
+        ValueError: if the id is unknown or its package is missing, or it takes other arguments; says what to do.
     """
     namespace, slash, _ = env_id.partition("/")
     unregistered = slash and namespace.isidentifier() and env_id not in gym.registry
@@ -43,4 +43,6 @@ def make_simulator(env_id: str, env_kwargs: dict[str, Any]) -> gym.Env:
             f"env_id: cannot make {env_id!r} ({error}). Install its package (for PushT: pip install "
             "'vid2world-gym[sim]'), or name the module that registers it: env_id='module:Name-v0'"
         ) from error
+    except TypeError as error:
+        raise ValueError(f"env_kwargs: {env_id!r} does not take {env_kwargs} ({error})") from error
     return env

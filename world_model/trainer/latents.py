@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from world_model.conditioning.autoencoder import Autoencoder
@@ -181,14 +181,14 @@ def cache_name(recorded: RecordedDataset, part: str, autoencoder: Autoencoder) -
     return f"{part}-{digest.hexdigest()[:16]}"
 
 
-def weights_digest(autoencoder: Autoencoder) -> str:
+def weights_digest(module: nn.Module) -> str:
     """Differs when the weights do."""
-    return _of_weights(autoencoder).hexdigest()[:16]
+    return _of_weights(module).hexdigest()[:16]
 
 
-def _of_weights(autoencoder: Autoencoder) -> hashlib._Hash:
+def _of_weights(module: nn.Module) -> hashlib._Hash:
     digest = hashlib.sha256()
-    for name, tensor in autoencoder.state_dict().items():
+    for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
     return digest
