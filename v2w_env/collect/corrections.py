@@ -15,7 +15,6 @@ The folder that comes out:
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -33,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from v2w_env.collect.frames import FrameSource
-from v2w_env.collect.policies import Policy, resolve_policy
+from v2w_env.collect.policies import Policy, named_function, resolve_policy
 from v2w_env.collect.pusht_block import settle_pusht
 from v2w_env.collect.simulator import make_simulator
 from v2w_env.frames import to_model, to_pixels
@@ -108,18 +107,7 @@ def resolve_settle(name: str) -> Settle:
     Raises:
         ValueError: if the name is unknown or the import path does not lead to a callable.
     """
-    if name in SETTLERS:
-        return SETTLERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ValueError(f"settle: expected one of {sorted(SETTLERS)} or 'module:function', got {name!r}")
-    try:
-        settle: Settle = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"settle: cannot import {name!r} ({error}); is the module on PYTHONPATH?") from error
-    if not callable(settle):
-        raise ValueError(f"settle: expected {name!r} to be a function (env, frame) -> info, got {type(settle)}")
-    return settle
+    return named_function("settle", name, SETTLERS, "(env, frame) -> info")
 
 
 def correct(config: CorrectionConfig) -> Path:
@@ -182,7 +170,8 @@ class _Company:
         """The fields of `EncodedEpisodes`, of episodes longer than the context."""
         context, spec = self.world.config.context_frames, self.world.config.actions
         actions: list[Tensor] = []
-        dreamt, true = [self._encode(self.frames)], [self._encode(self.frames)]
+        true = [self._encode(self.frames)]
+        dreamt = list(true)
         state: WorldState | None = None
         try:
             while len(actions) < self.config.max_steps and self.alive.any():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,7 @@ from v2w_env.collect.doom_policy import doom_ends, doom_mix
 from v2w_env.collect.pusht_policy import pusht_dashing, pusht_mix, pusht_planning, pusht_turning
 
 Policy = Callable[[Any, dict[str, Any]], Any]
+F = TypeVar("F", bound=Callable[..., Any])
 PolicyFactory = Callable[[gym.Env, np.random.Generator], Policy]
 
 
@@ -45,15 +46,24 @@ def resolve_policy(name: str) -> PolicyFactory:
     Raises:
         ValueError: if the name is unknown or the import path does not lead to a callable.
     """
-    if name in POLICIES:
-        return POLICIES[name]
+    return named_function("policy", name, POLICIES, "(env, rng) -> policy")
+
+
+def named_function(setting: str, name: str, known: Mapping[str, F], form: str) -> F:
+    """What a setting names: a key of `known`, or "module:function", of the form that errors speak of.
+
+    Raises:
+        ValueError: if the name is unknown or the import path does not lead to a callable.
+    """
+    if name in known:
+        return known[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        raise ValueError(f"policy: expected one of {sorted(POLICIES)} or 'module:function', got {name!r}")
+        raise ValueError(f"{setting}: expected one of {sorted(known)} or 'module:function', got {name!r}")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
+        function: F = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"policy: cannot import {name!r} ({error}); is the module on PYTHONPATH?") from error
-    if not callable(factory):
-        raise ValueError(f"policy: expected {name!r} to be a function (env, rng) -> policy, got {type(factory)}")
-    return factory
+        raise ValueError(f"{setting}: cannot import {name!r} ({error}); is the module on PYTHONPATH?") from error
+    if not callable(function):
+        raise ValueError(f"{setting}: expected {name!r} to be a function {form}, got {type(function)}")
+    return function
