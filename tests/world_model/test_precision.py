@@ -36,6 +36,26 @@ def test_bfloat16_is_left_to_processors_that_have_it(native: bool) -> None:
     assert precision.inference_dtype("bfloat16", "cuda") is torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("machine", "taken", "avx512_bf16", "amx", "fast"),
+    [
+        ("x86_64", True, True, False, True),
+        ("AMD64", True, False, True, True),
+        ("x86_64", True, False, False, False),  # AVX-512 alone: oneDNN takes bfloat16 and converts it
+        ("x86_64", False, False, False, False),
+        ("aarch64", True, False, False, True),
+    ],
+)
+def test_processors_that_only_convert_bfloat16_are_slow_in_it(
+    machine: str, taken: bool, avx512_bf16: bool, amx: bool, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: taken)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert precision.cpu_has_bfloat16.__wrapped__() is fast
+
+
 def test_the_processor_is_asked_without_an_error() -> None:
     assert precision.cpu_has_bfloat16() in (True, False)
 

@@ -143,10 +143,11 @@ class ResBlock(nn.Module):
                 of_frames, of_places = planes.modulation(self.modulate, *h.shape[-2:])
                 e = e + of_frames
             scale, shift = e.chunk(2, dim=1)
+            scale = 1 + scale
             if of_places is not None:  # added to half as many channels each: neither sum is needed as a whole
                 scale_there, shift_there = of_places.chunk(2, dim=1)
                 scale, shift = scale + scale_there, shift + shift_there
-            h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+            h = torch.addcmul(shift, self.norm_out(h), scale)
         else:
             h = self.norm_out(h + e)
         h = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))

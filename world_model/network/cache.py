@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -104,12 +105,37 @@ def _frames(entry: Entry) -> Tensor:
     return entry.frames if isinstance(entry, FrameLog) else entry
 
 
+def _merged(mine: Entry | None, theirs: Entry | None, rows: Tensor, batch: int, length: int) -> Entry:
+    """``mine [batch n ...]`` with ``rows`` replaced by ``theirs``: logs of ``length`` frames, with zeros where either
+    has fewer (``None``: none).
+
+    A log comes with free slots, so that the frames that follow are written behind it and it is copied only here.
+    """
+    entry = theirs if mine is None else mine
+    assert entry is not None
+    is_log = isinstance(entry, FrameLog)
+    like = _frames(entry)
+    length = length if is_log else like.shape[1]
+    buffer = like.new_empty(batch, 2 * length if is_log else length, *like.shape[2:])
+    merged = buffer[:, :length]
+    _fill(merged, mine)
+    fresh = like.new_empty(len(rows), *merged.shape[1:])
+    _fill(fresh, theirs)
+    merged.index_copy_(0, rows, fresh)
+    return FrameLog(buffer, length, length, [length]) if is_log else buffer
+
+
+def _fill(frames: Tensor, entry: Entry | None) -> None:
+    """Write ``entry`` to the end of ``frames [b n ...]``, zeros before it."""
+    known = None if entry is None else _frames(entry)
+    missing = frames.shape[1] - (0 if known is None else known.shape[1])
+    frames[:, :missing] = 0
+    if known is not None:
+        frames[:, missing:] = known
+
+
 def _repeat(x: Tensor, n: int) -> Tensor:
     return x.expand(n, *x.shape[1:]) if x.shape[0] == 1 else x.repeat_interleave(n, 0)
-
-
-def _like(entry: Entry, frames: Tensor) -> Entry:
-    return FrameLog.of(frames) if isinstance(entry, FrameLog) else frames
 
 
 @dataclass(frozen=True)
@@ -146,33 +172,20 @@ class NetworkCache:
         if not self.entries and not other.entries:
             return self
         length = max(self.length, other.length)
-        mine = self._padded(length, batch, other)
-        theirs = other._padded(length, len(rows), self)
-        entries = tuple(
-            _like(a, _frames(a).index_copy(0, rows, _frames(b)))
-            for a, b in zip(mine.entries, theirs.entries, strict=True)
+        pairs = zip_longest(self.entries, other.entries)  # either may be empty
+        entries = tuple(_merged(mine, theirs, rows, batch, length) for mine, theirs in pairs)
+        valid = self._valid(batch, length, rows.device).index_copy(
+            0, rows, other._valid(len(rows), length, rows.device)
         )
-        assert mine.valid is not None and theirs.valid is not None
-        valid = mine.valid.index_copy(0, rows, theirs.valid)
         return NetworkCache(entries, None if bool(valid.all()) else valid, length)
 
-    def _padded(self, length: int, batch: int, like: NetworkCache) -> NetworkCache:
-        """This memory with ``length`` frames per log, missing ones zero and invalid."""
-
-        def pad(entry: Entry, model: Entry) -> Entry:
-            frames, wanted = _frames(entry), length if isinstance(model, FrameLog) else _frames(model).shape[1]
-            missing = wanted - frames.shape[1]
-            return _like(model, torch.cat([frames.new_zeros(batch, missing, *frames.shape[2:]), frames], dim=1))
-
-        templates = self.entries or tuple(
-            _like(m, _frames(m)[:1, :0].expand(batch, 0, *_frames(m).shape[2:])) for m in like.entries
-        )
-        entries = tuple(pad(entry, model) for entry, model in zip(templates, like.entries or templates, strict=True))
-        valid = torch.zeros(batch, length, dtype=torch.bool, device=_frames(templates[0]).device)
+    def _valid(self, batch: int, length: int, device: torch.device) -> Tensor:
+        """``[batch length]``: :attr:`valid` of a memory padded to that length."""
+        valid = torch.zeros(batch, length, dtype=torch.bool, device=device)
         if self.length:
             valid[:, length - self.length :] = True if self.valid is None else self.valid
-        return replace(self, entries=entries, valid=valid, length=length)
+        return valid
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> NetworkCache:
-        entries = tuple(_like(entry, change(_frames(entry))) for entry in self.entries)
+        entries = tuple(FrameLog.of(change(e.frames)) if isinstance(e, FrameLog) else change(e) for e in self.entries)
         return replace(self, entries=entries, valid=None if self.valid is None else change(self.valid))
