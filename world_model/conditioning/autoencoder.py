@@ -95,6 +95,9 @@ class Autoencoder(nn.Module):
             use_quant_conv=config.quant_conv,
             use_post_quant_conv=config.quant_conv,
         )
+        for module in self.vae.modules():
+            if isinstance(module, nn.SiLU):
+                module.inplace = True  # of a norm's output, which nothing else reads
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 

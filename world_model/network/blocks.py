@@ -14,6 +14,12 @@ from world_model.network.normalization import GroupNorm, TemporalGroupNorm, Temp
 from world_model.network.time import TimePass
 
 
+def silu(x: Tensor) -> Tensor:
+    """SiLU of features that nobody else reads: in place where no gradient is wanted, since new memory costs more than
+    the numbers do."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class Planes:
     """Constant feature maps of one call: the coordinates of every place, in [-1, 1], and each frame's action.
 
@@ -95,7 +101,7 @@ class TemporalConvStack(nn.Module):
     def forward(self, x: Tensor, time: TimePass) -> Tensor:
         h = x
         for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            h = F.silu(norm(h, time))
+            h = silu(norm(h, time))
             h = conv(self.dropout(h) if i else h, time)
         return x + h
 
@@ -135,7 +141,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, planes: Planes | None, time: TimePass) -> Tensor:
         """``x [(b f) c h w]``, ``embedding [(b f) d]`` (after SiLU)."""
-        h = self.conv_in(F.silu(self.norm_in(x)))
+        h = self.conv_in(silu(self.norm_in(x)))
         e = self.embed(embedding)[:, :, None, None]
         if self.film:
             of_places = None
@@ -150,7 +156,7 @@ class ResBlock(nn.Module):
             h = torch.addcmul(shift, self.norm_out(h), scale)
         else:
             h = self.norm_out(h + e)
-        h = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+        h = self.skip(x) + self.conv_out(self.dropout(silu(h)))
         return h if self.temporal is None else self.temporal(h, time)
 
 

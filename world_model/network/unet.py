@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from world_model.network.attention import zero_init
-from world_model.network.blocks import Downsample, HeightCausalConv2d, Planes, ResBlock, Upsample
+from world_model.network.blocks import Downsample, HeightCausalConv2d, Planes, ResBlock, Upsample, silu
 from world_model.network.cache import NetworkCache
 from world_model.network.embedding import SinusoidEmbedding, action_embedder
 from world_model.network.normalization import GroupNorm, TemporalNorm
@@ -221,7 +221,7 @@ class CausalUNet(nn.Module):
         x = self.middle_block(x, embedding, planes, context, time, run)
         for block in self.output_blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), embedding, planes, context, time, run)
-        x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), config.patch_size)
+        x = F.pixel_shuffle(self.conv_out(silu(self.norm_out(x))), config.patch_size)
         v = rearrange(x, "(b f) c h w -> b f c h w", b=b)
         v = v if v.dtype is torch.float64 else v.float()
         if self.copy_gate is not None and before is not None:
