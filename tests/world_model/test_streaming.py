@@ -202,3 +202,5 @@ def test_rows_of_an_empty_memory_are_filled_and_the_others_stay_unknown() -> Non
     assert log.frames[:, :, 0].tolist() == [[0, 0], [0, 0], [1, 1]] and last[:, :, 0].tolist() == [[0], [0], [1]]
     emptied = some.repeat(3).scatter(torch.tensor([0]), NetworkCache(), batch=3)
     assert emptied.valid is not None and emptied.valid[:, 0].tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="shorter"):  # another network's
+        some.scatter(torch.tensor([0]), NetworkCache(some.entries[:1], length=2), batch=1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -172,7 +171,8 @@ class NetworkCache:
         if not self.entries and not other.entries:
             return self
         length = max(self.length, other.length)
-        pairs = zip_longest(self.entries, other.entries)  # either may be empty
+        nothing = (None,) * max(len(self.entries), len(other.entries))
+        pairs = zip(self.entries or nothing, other.entries or nothing, strict=True)
         entries = tuple(_merged(mine, theirs, rows, batch, length) for mine, theirs in pairs)
         valid = self._valid(batch, length, rows.device).index_copy(
             0, rows, other._valid(len(rows), length, rows.device)
