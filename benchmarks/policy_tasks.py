@@ -27,8 +27,8 @@ class PolicyTask:
     Attributes:
         verifier: "coverage": success once the block covers `threshold` of the goal area at some step; "return": the sum
             of rewards, success from `threshold` on.
-        num_starts: how many, by default. PushT's 100 are two or three an episode: with 50 chance alone moved its mean
-            maximum rank violation between .06 and .08 from one processor to another.
+        num_starts: how many, by default. PushT's are two or three an episode: with half as many, chance decides whether
+            policies of nearly the same skill change places.
         horizon: steps from the start.
         threshold: see above; PushT's is the one at which dream and simulator agreed best on validation starts
             (`split=validation num_starts=8`: Pearson correlation .90 at .4, .86 at .5, none at .75), Take Cover's is

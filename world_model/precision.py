@@ -35,6 +35,5 @@ def cpu_has_bfloat16() -> bool:
         return False
     if not taken or platform.machine().lower() not in ("x86_64", "amd64"):
         return taken
-    return any(
-        bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # no public names; a torch without them: no
+    return any(hasattr(torch.cpu, name) and getattr(torch.cpu, name)() for name in native)

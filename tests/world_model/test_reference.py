@@ -134,6 +134,20 @@ def test_bidirectional_network(reference: Path) -> None:
     assert_same(net(latents, levels, cond)[0], golden["bi.output_T3"])
 
 
+@pytest.mark.parametrize("case", ["caseA", "caseB"])
+def test_float32_differs_by_rounding_alone(small: Golden, case: str) -> None:
+    net = network(small.notes["config"], small.weights(), unbounded_box(7)).float()
+    cond = Conditioning(
+        small[f"{case}.action"].float(),
+        None if small.get(f"{case}.action_mask") is None else small[f"{case}.action_mask"].float(),
+        small[f"{case}.context"].float(),
+        fps=small[f"{case}.fs"],
+    )
+    ours = net(small[f"{case}.x"].float(), small[f"{case}.timesteps"], cond)[0]
+    assert ours.dtype is torch.float32
+    assert_same(ours, small[f"{case}.output"], 2 * TOLERANCE)
+
+
 def test_a_wrong_eps_would_be_noticed(small: Golden) -> None:
     net = network(small.notes["config"], small.weights(), unbounded_box(7))
     for module in net.modules():
