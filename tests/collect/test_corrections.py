@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.collect.toy_envs import next_level
 from tests.conftest import randomize
@@ -50,6 +51,26 @@ def test_what_truly_comes_next_follows_from_where_the_dream_is(recorded: Path, t
             frame = np.full((1, 1, 16, 16, 3), round(255 * level), np.uint8)
             torch.testing.assert_close(true[row, step + 1], world.encode(to_model(frame))[0, 0], atol=0.03, rtol=0.02)
             assert actions[row, step, 1] == pytest.approx(512 * shown[row, step], abs=2)  # what the policy is told
+
+
+def test_dreams_go_on_from_what_the_simulator_shows_as_often_as_they_should(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = lamp(tiny_bundle, tmp_path / "half", settled_shares=(0.5,), num_episodes=12, batch=12)
+    right = whole_frames(correct(config), tiny_bundle)
+    assert 0.3 < right.float().mean() < 0.7 and int((right.any(1) & ~right.all(1)).sum()) > 9
+    smaller = replace(config, folder=tmp_path / "smaller", batch=5)
+    assert torch.equal(whole_frames(correct(smaller), tiny_bundle), right)
+    drawn = whole_frames(correct(replace(config, folder=tmp_path / "drawn", settled_shares=(0.0, 1.0))), tiny_bundle)
+    assert bool((drawn.all(1) | ~drawn.any(1)).all()) and 2 < int(drawn.all(1).sum()) < 10
+
+
+def whole_frames(folder: Path, bundle: Path) -> Tensor:
+    """Which dreamt frames [12 6] after the context are what the lamp can look like: all of one brightness."""
+    episodes, world = load_corrections(folder, bundle), WorldModel.from_pretrained(bundle)
+    assert episodes.histories is not None
+    dreamt = episodes.histories.view(12, 10, 4, 4, 4)[:, 4:].float()
+    lamps = world.encode(to_model(np.repeat(np.arange(256, dtype=np.uint8), 16 * 16 * 3).reshape(1, 256, 16, 16, 3)))[0]
+    away = (dreamt[:, :, None] - lamps).square().mean((3, 4, 5)).amin(2)
+    return away < 1e-5
 
 
 def test_an_interrupted_run_goes_on(
@@ -106,9 +127,13 @@ def test_wrong_settings_are_named(tiny_bundle: Path, tmp_path: Path) -> None:
         ({"env_id": "CartPole-v1"}, r"env_id: expected .* the world model's actions, Box\(.*got Discrete\(2\)"),
         ({"batch": 0}, "batch: expected an integer >= 1, got 0"),
         ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
+        ({"settled_shares": (0.5, 1.5)}, r"settled_shares: expected one or more of 0\.\.1, got \[0\.5, 1\.5\]"),
+        ({"settled_shares": ()}, r"settled_shares: expected one or more of 0\.\.1, got \[\]"),
     ):
         with pytest.raises(ValueError, match=message):
             correct(lamp(tiny_bundle, tmp_path / "corrections", **wrong))
+    with pytest.raises(ValueError, match=r"settle: expected it to return \(observation, info\), got dict"):
+        correct(lamp(tiny_bundle, tmp_path / "started", settle=f"{TOYS}:forgetful_settle"))
     with pytest.raises(ValueError, match="no world model at"):
         correct(lamp(tmp_path / "nothing", tmp_path / "corrections"))
     assert not (tmp_path / "corrections").exists()

@@ -41,7 +41,9 @@ def test_the_block_goes_to_where_the_frame_shows_it(simulator: Any) -> None:
     for _ in range(30):
         frame, there = moved(simulator, rng)
         before.append(np.linalg.norm(pose(simulator)[:2] - there[:2]))
-        told = settle_pusht(simulator, frame)["block_pose"]
+        observation, changed = settle_pusht(simulator, frame)
+        told = changed["block_pose"]
+        assert np.array_equal(observation, simulator.unwrapped.get_obs())
         np.testing.assert_allclose(told, pose(simulator), atol=1e-6)
         away.append(np.linalg.norm(told[:2] - there[:2]))
         turned.append(abs(told[2] - there[2]))
@@ -63,7 +65,8 @@ def test_the_simulator_goes_on_from_there(simulator: Any) -> None:
 def test_a_frame_without_a_block_moves_nothing(simulator: Any) -> None:
     simulator.reset(seed=0)
     before = pose(simulator)
-    assert settle_pusht(simulator, np.full((64, 64, 3), 255, np.uint8)) == {}
+    observation, changed = settle_pusht(simulator, np.full((64, 64, 3), 255, np.uint8))
+    assert np.array_equal(observation, simulator.unwrapped.get_obs()) and changed == {}
     assert np.array_equal(before, pose(simulator))
 
 

@@ -109,9 +109,14 @@ def next_level(level: float, action: Any) -> float:
     return float(np.clip(level + (float(action[0]) - 256.0) / 2560.0, 0.0, 1.0))
 
 
-def settle_lamp(env: gym.Env, frame: np.ndarray) -> dict[str, Any]:
-    env.unwrapped.level = float(frame.mean()) / 255.0  # type: ignore[attr-defined]
-    return {"level": env.unwrapped.level}  # type: ignore[attr-defined]
+def settle_lamp(env: gym.Env, frame: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    lamp: Any = env.unwrapped
+    lamp.level = float(frame.mean()) / 255.0
+    return lamp.frame(), {"level": lamp.level}
+
+
+def forgetful_settle(env: gym.Env, frame: np.ndarray) -> dict[str, Any]:
+    return {}
 
 
 def level_policy(env: gym.Env, rng: np.random.Generator) -> Any:

@@ -4,7 +4,8 @@ A long dream goes astray: errors of a step are the past of the next. Episodes as
 pasts, and a dream that is compared with the recording is asked for what it cannot know. Here the simulator follows the
 dream: before each step it is put into the state, near its own, that the newest dreamt frame shows, and the frame that
 it gives next is what the network should have dreamt (DAgger, Ross et al. 2011). Training on that (`corrections=FOLDER`
-of `v2w train`) asks for the same step from where the dream is, with whole shapes.
+of `v2w train`) asks for the same step from where the dream is, with whole shapes. Dreams that run free soon show shapes
+that no simulator has; as often as `settled_shares` says they go on from what the simulator shows in its new state.
 
 The folder that comes out:
 
@@ -20,7 +21,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from world_model.types import WorldState
 
 CONFIG_NAME = "corrections.json"
 
-Settle = Callable[[gym.Env, NDArray[np.uint8]], dict[str, Any]]
+Settle = Callable[[gym.Env, NDArray[np.uint8]], tuple[Any, dict[str, Any]]]
 SETTLERS: dict[str, Settle] = {"pusht": settle_pusht}
 
 
@@ -63,6 +64,8 @@ class CorrectionConfig:
             `resolve_settle`).
         num_episodes: dreams.
         max_steps: actions in each at most, those between the context frames included.
+        settled_shares: how often a dream goes on from the frame that the simulator shows in its place, and not from its
+            own. One of these is drawn for each dream: (0,) lets all run free.
         batch: dreams at a time; changes the speed, and nothing else but rounding.
         seed: seeds everything.
         progress: show a progress bar.
@@ -79,6 +82,7 @@ class CorrectionConfig:
     settle: str = "pusht"
     num_episodes: int = 480
     max_steps: int = 40
+    settled_shares: tuple[float, ...] = (0.0,)
     batch: int = 48
     seed: int = 0
     progress: bool = True
@@ -90,6 +94,8 @@ class CorrectionConfig:
                 raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed: expected an integer >= 0, got {self.seed!r}")
+        if not self.settled_shares or not all(0 <= share <= 1 for share in self.settled_shares):
+            raise ValueError(f"settled_shares: expected one or more of 0..1, got {list(self.settled_shares)}")
 
     def identity(self) -> dict[str, Any]:
         """What decides about the corrections, as plain JSON values."""
@@ -102,12 +108,13 @@ def resolve_settle(name: str) -> Settle:
     """The function called `name`: a key of `SETTLERS`, or "module:function" of your own.
 
     It is called as `settle(env, frame)` with the simulator and a dreamt frame uint8 [h w 3] of the same moment. It puts
-    the simulator into the state near its own that the frame shows, and returns what has changed of its `info`.
+    the simulator into the state near its own that the frame shows, and returns its observation there and what has
+    changed of its `info`.
 
     Raises:
         ValueError: if the name is unknown or the import path does not lead to a callable.
     """
-    return named_function("settle", name, SETTLERS, "(env, frame) -> info")
+    return named_function("settle", name, SETTLERS, "(env, frame) -> (observation, info)")
 
 
 def correct(config: CorrectionConfig) -> Path:
@@ -153,6 +160,8 @@ class _Company:
         self.config, self.world, self.settle = config, world, settle
         # The last number keeps these episodes apart from those of a recording with the same seed.
         seeds = [np.random.SeedSequence([config.seed, episode, 1]) for episode in episodes]
+        self.chance = [np.random.default_rng([config.seed, episode, 2]) for episode in episodes]
+        self.shares = [chance.choice(config.settled_shares) for chance in self.chance]
         self.generators = [torch.Generator().manual_seed(int(seed.generate_state(2)[1])) for seed in seeds]
         self.envs = [make_simulator(config.env_id, config.env_kwargs) for _ in seeds]
         self.sources = [FrameSource(env, world.config.frame_size) for env in self.envs]
@@ -184,8 +193,9 @@ class _Company:
                     dreamt.append(true[-1])
                     continue
                 state, latents = self.world.step(state, actions[-1], self.generators)
-                dreamt.append(latents.float())
                 self._settle(to_pixels(self.world.decode(latents[:, None])[:, 0]))
+                dreamt.append(self._put_right(latents.float()))
+                state = replace(state, latent=dreamt[-1])
         finally:
             for env in self.envs:
                 env.close()
@@ -220,8 +230,19 @@ class _Company:
 
     def _settle(self, frames: NDArray[np.uint8]) -> None:
         for row in self.alive.nonzero()[0]:
-            observation, info = self.shown[row]
-            self.shown[row] = (observation, info | self.settle(self.envs[row], frames[row]))
+            found = self.settle(self.envs[row], frames[row])
+            if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+                raise ValueError(f"settle: expected it to return (observation, info), got {type(found).__name__}")
+            observation, changed = found
+            self.shown[row] = (observation, self.shown[row][1] | changed)
+            self.frames[row] = self.sources[row](observation)
+
+    def _put_right(self, latents: Tensor) -> Tensor:
+        """The newest frames of the dreams, some as the simulators show them."""
+        right = [chance.random() < share for chance, share in zip(self.chance, self.shares, strict=True)]
+        if not any(right):
+            return latents
+        return torch.where(torch.tensor(right)[:, None, None, None], self._encode(self.frames), latents)
 
     def _encode(self, frames: NDArray[np.uint8]) -> Tensor:
         return self.world.encode(to_model(frames[:, None], self.world.device))[:, 0]

@@ -93,23 +93,24 @@ def nearest_pose(share: NDArray[np.float64], pose: NDArray[np.float64]) -> NDArr
     return np.array([*(centre - rotation(angle) @ CENTROID), angle])
 
 
-def settle_pusht(env: gym.Env, frame: NDArray[np.uint8]) -> dict[str, Any]:
+def settle_pusht(env: gym.Env, frame: NDArray[np.uint8]) -> tuple[Any, dict[str, Any]]:
     """Put the block of a `gym_pusht/PushT-v0` where a frame uint8 [h w 3] shows it, near where it is.
 
     The agent stays: it goes where its actions say, whatever is in its way. A block that the frame does not show stays.
 
     Returns:
-        `block_pose` as in the simulator's `info`.
+        the observation there, and `block_pose` as in the simulator's `info`.
     """
-    block = env.unwrapped.block  # type: ignore[attr-defined]
+    simulator: Any = env.unwrapped
+    block = simulator.block
     _, share = object_shares(frame)
     if not share.any():
-        return {}
+        return simulator.get_obs(), {}
     x, y, angle = nearest_pose(share, np.array([*block.position, block.angle]))
     block.angle = float(angle)  # before the position: the simulator turns it round its centre of mass
     block.position = (float(x), float(y))
     block.space.reindex_shapes_for_body(block)
-    return {"block_pose": np.array([x, y, angle])}
+    return simulator.get_obs(), {"block_pose": np.array([x, y, angle])}
 
 
 @lru_cache(maxsize=1)
