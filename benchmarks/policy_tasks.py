@@ -30,9 +30,9 @@ class PolicyTask:
         num_starts: how many, by default. PushT's are two or three an episode: with half as many, chance decides whether
             policies of nearly the same skill change places.
         horizon: steps from the start.
-        threshold: see above; PushT's is the one at which dream and simulator agreed best on validation starts
-            (`split=validation num_starts=8`: Pearson correlation .90 at .4, .86 at .5, none at .75), Take Cover's is
-            the 750 tics at which the game counts as solved.
+        threshold: see above; PushT's is the one at which dream and simulator agreed best on validation starts, with the
+            weights that shipped when it was chosen (reports have a table of others), Take Cover's is the 750 tics at
+            which the game counts as solved.
         full_step: largest reward of a step, by which returns are divided; 0 where success is the score.
         where: in a recorded episode policies take over.
         split: of the recording that starts are drawn from. Nothing was trained or chosen on Take Cover's, which is of
